@@ -1,0 +1,1 @@
+"""People: incidents, their timeline, contacts, reviews."""

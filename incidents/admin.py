@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from django.contrib import admin
+
+from incidents.models import EmergencyContact, Incident, Review, TimelineEntry
+from portal.ledger.admin import ReadOnlyAdmin, RecordedAdmin
+
+
+@admin.register(EmergencyContact)
+class EmergencyContactAdmin(RecordedAdmin):
+    list_display = ["role", "person", "duty", "phone", "email", "chat", "hours", "order"]
+    list_filter = ["role"]
+    list_select_related = ["person"]
+    search_fields = ["duty", "phone", "email", "person__username", "person__last_name"]
+
+
+@admin.register(Incident)
+class IncidentAdmin(ReadOnlyAdmin):
+    list_display = ["__str__", "title", "severity", "scope", "state", "declared_by", "declared_at", "closed_at"]
+    list_filter = ["state", "severity", "scope", "declared_at"]
+    list_select_related = ["declared_by"]
+    search_fields = ["title", "summary"]
+    date_hierarchy = "declared_at"
+
+
+@admin.register(TimelineEntry)
+class TimelineEntryAdmin(ReadOnlyAdmin):
+    list_display = ["at", "incident", "by_name", "kind", "text"]
+    list_filter = ["kind", "at"]
+    list_select_related = ["incident"]
+    search_fields = ["text", "by_name"]
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnlyAdmin):
+    list_display = ["subject", "kind", "incident", "opened_by", "due_at", "reviewed_by", "reviewed_at"]
+    list_filter = ["kind", "due_at", ("reviewed_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["incident", "opened_by", "reviewed_by"]
+    search_fields = ["subject", "reason", "note"]

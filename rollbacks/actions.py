@@ -1,0 +1,383 @@
+"""The people's moves. Pages, commands and the admin all call these, so that all of them behave alike: each checks who
+asks, takes the row's lock, moves through advance(), and tells the worker once it is committed."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from incidents import actions as incidents
+from incidents.models import OPEN, Incident, Review, Scope, Severity
+from portal.ledger.models import record
+from portal.ledger.moves import MoveRefused, NotAllowed, advance, born, who_may, why_not
+from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
+from rollbacks.models import (
+    Approval,
+    Decision,
+    DecisionRule,
+    MatrixVersion,
+    RestorePoint,
+    Rollback,
+    RollbackLogEntry,
+    RollbackState,
+    Run,
+    StepState,
+    System,
+    decide,
+)
+from rollbacks.models.log_entry import UNKNOWN
+from rollbacks.procedures import ROLLBACKS
+from rollbacks.runner import tell
+from rollbacks.tasks import hint, refresh_soon
+from rollbacks.tools import manifest
+
+MAY_REQUEST = at_least(Role.ENGINEER)
+MAY_MANAGE = any_of(Role.TECH_LEAD, Role.DEVOPS)
+
+
+class Unknown(Exception):
+    """A name that nothing has; the message offers near ones."""
+
+
+def check(who: Who, by: Person, what: str) -> None:
+    """Raises NotAllowed, in words."""
+    if reason := who.why_not(None, by):
+        raise NotAllowed(f"{called(by)} cannot {what}: {reason}.")
+
+
+# --- systems --------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def add_system(*, by: Person, text: str) -> tuple[System, bool]:
+    """Create or update a system from its manifest; (system, whether it is new). Raises ManifestError."""
+    if by is not None:
+        check(MAY_MANAGE, by, "add or change a system")
+    parsed = manifest.parse(text)
+    system, created = System.objects.get_or_create(name=parsed.name, defaults={"manifest_text": text})
+    system = System.objects.locked(system.pk)
+    if created or system.manifest_text != text:
+        system.manifest_text, system.host, system.environment = text, parsed.host, parsed.environment
+        system.save()
+        record(system, "add" if created else "change", by=by, manifest=text)
+        refresh_soon(system)
+    return system, created
+
+
+def find_system(name: str) -> System:
+    """Raises Unknown, with near names."""
+    try:
+        return System.objects.get(name=name)
+    except System.DoesNotExist:
+        names = list(System.objects.values_list("name", flat=True))
+        near = difflib.get_close_matches(name, names, 3, 0.4) or names[:5]
+        hint_text = f" Did you mean {', '.join(near)}?" if near else " There is no system yet: add one with add_system."
+        raise Unknown(f"There is no system {name!r}.{hint_text}") from None
+
+
+# --- restore points -------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def backup(*, system: System, by: Person, reason: str = "") -> RestorePoint:
+    """Ask for a pre-deployment backup; a worker makes it."""
+    check(MAY_REQUEST, by, f"back up {system}")
+    system = System.objects.locked(system.pk)
+    if system.retired:
+        raise MoveRefused(f"{system} is retired: it gets no new backups.", system)
+    point = RestorePoint.objects.create(system=system, tag=free_tag(system), made_by=by, reason=reason[:200])
+    born(point, "create", by=by, note=reason)
+    hint(Run.objects.create(system=system, restore_point=point))
+    return point
+
+
+def free_tag(system: System) -> str:
+    """backup-YYYYMMDD-HHMMSS in UTC; a second backup within the same second takes the next one."""
+    at = timezone.now()
+    while system.restore_points.filter(tag=(tag := f"backup-{at:%Y%m%d-%H%M%S}")).exists():
+        at += timedelta(seconds=1)
+    return tag
+
+
+@transaction.atomic
+def pin(pk: int, *, by: Person, pinned: bool) -> RestorePoint:
+    check(MAY_REQUEST, by, "pin a restore point")
+    point = RestorePoint.objects.locked(pk)
+    point.pinned = pinned
+    point.save()
+    record(point, "pin" if pinned else "unpin", by=by)
+    return point
+
+
+@transaction.atomic
+def mark_bad(pk: int, *, by: Person, reason: str) -> RestorePoint:
+    """A bad point is never offered as a target; an empty reason takes the mark away."""
+    check(MAY_REQUEST, by, "mark a restore point")
+    point = RestorePoint.objects.locked(pk)
+    point.bad, point.bad_reason = bool(reason), reason[:200]
+    point.save()
+    record(point, "mark bad" if reason else "mark good", by=by, note=reason)
+    return point
+
+
+# --- the matrix -----------------------------------------------------------------------------------------------------
+
+
+def matrix() -> list[DecisionRule]:
+    """The rules of the version in force. Raises NoMatrix."""
+    return list(MatrixVersion.current().rules.all())
+
+
+def answer(*, severity: str, scope: str, procedure: str) -> Decision:
+    """What the matrix says to a request. Raises NoMatrix."""
+    return decide(matrix(), severity, scope, procedure)
+
+
+@transaction.atomic
+def seed_matrix() -> bool:
+    """The guide's section "Rollback Decision Matrix" as version 1; False when there is a matrix already."""
+    if MatrixVersion.objects.exists():
+        return False
+    version = MatrixVersion.objects.create(number=1, note="From the rollback guide")
+    rows = [
+        (Severity.CRITICAL, Scope.SYSTEM_WIDE, "full", 15, 30, Role.ON_CALL, True),
+        (Severity.HIGH, Scope.MULTIPLE, "code", 10, 15, Role.TECH_LEAD, False),
+        (Severity.MEDIUM, Scope.SINGLE, "partial", 5, 10, Role.ON_CALL, False),
+        (Severity.LOW, Scope.CONFIG, "config", 0, 5, Role.ENGINEER, False),
+    ]
+    for severity, scope, procedure, low, high, role, immediate in rows:
+        DecisionRule.objects.create(
+            version=version,
+            severity=severity,
+            scope=scope,
+            procedure=procedure,
+            budget_from=low,
+            budget_to=high,
+            role=role.value,
+            immediate=immediate,
+        )
+    record(version, "seed", by=None)
+    return True
+
+
+# --- rollbacks ------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def request(
+    *,
+    system: System,
+    by: Person,
+    procedure: str,
+    target: str,
+    severity: str,
+    scope: str,
+    reason: str,
+    with_configuration: bool = False,
+    incident: Incident | None = None,
+) -> Rollback:
+    """Ask for a rollback; a worker plans it. Raises NotAllowed, MoveRefused, NoMatrix."""
+    check(MAY_REQUEST, by, f"roll {system} back")
+    assert by is not None
+    if procedure not in ROLLBACKS:
+        raise MoveRefused(f"There is no procedure {procedure!r}: choose one of {', '.join(ROLLBACKS)}.", system)
+    if system.retired:
+        raise MoveRefused(f"{system} is retired: it gets no new rollbacks.", system)
+    if not reason.strip():
+        raise MoveRefused("Say why: the reason goes into the log, and the approver reads it.", system)
+    point = target_point(system, target)
+    decision = answer(severity=severity, scope=scope, procedure=procedure)
+    rollback = Rollback.objects.create(
+        system=system,
+        incident=incident,
+        procedure=procedure,
+        severity=severity,
+        scope=scope,
+        reason=reason.strip(),
+        requested_by=by,
+        target=target,
+        target_point=point,
+        with_configuration=with_configuration,
+        rule=decision.rule,
+        decision=decision.why,
+        off_matrix=decision.off_matrix,
+    )
+    born(rollback, "request", by=by, note=reason, system=system.name, procedure=procedure, to=target)
+    if incident is not None:
+        system.incidents.add(incident)
+        tell(
+            rollback, f"{called(by)} asked for {rollback}: {rollback.get_procedure_display()} of {system} to {target}."
+        )
+    hint(Run.objects.create(system=system, rollback=rollback))
+    return rollback
+
+
+def target_point(system: System, target: str) -> RestorePoint | None:
+    """The restore point of that tag, if it is one. Raises MoveRefused for one that cannot be gone back to."""
+    point = system.restore_points.filter(tag=target).first()
+    if point is not None and not point.is_target:
+        why = f"it is marked bad ({point.bad_reason})" if point.bad else f"it is {point.get_state_display().lower()}"
+        raise MoveRefused(f"{point} cannot be gone back to: {why}. Choose another one.", system)
+    return point
+
+
+def open_incident(system: System) -> Incident | None:
+    """The one open incident that names the system; None when there is none, or more than one."""
+    found = list(system.incidents.filter(state__in=OPEN)[:2])
+    return found[0] if len(found) == 1 else None
+
+
+@transaction.atomic
+def approve(pk: int, *, by: Person, note: str = "") -> Rollback:
+    """Vote for the plan as it is shown now; the last vote of the quorum approves. Raises MoveRefused, NotAllowed."""
+    rollback = Rollback.objects.locked(pk)
+    vote(rollback, by, Approval.Vote.APPROVE, "approve", note)
+    plan = rollback.plan_now
+    assert plan is not None
+    if plan.votes_for() >= rollback.rule.quorum:
+        advance(rollback, "approve", by=by, note=note, digest=plan.digest)
+        tell(rollback, f"{called(by)} approved {rollback}.")
+        hint(rollback.run)
+    return rollback
+
+
+@transaction.atomic
+def reject(pk: int, *, by: Person, note: str) -> Rollback:
+    """One vote against is enough; it needs a reason."""
+    need(note, "Say why you reject it: the requester has to know what to change.")
+    rollback = Rollback.objects.locked(pk)
+    vote(rollback, by, Approval.Vote.REJECT, "reject", note)
+    advance(rollback, "reject", by=by, note=note)
+    tell(rollback, f"{called(by)} rejected {rollback}: {note}")
+    return rollback
+
+
+def vote(rollback: Rollback, by: Person, choice: str, move: str, note: str) -> None:
+    """Append a person's vote on the current plan."""
+    if rollback.state != RollbackState.AWAITING_APPROVAL:
+        raise MoveRefused(why_not(rollback, move, by), rollback)
+    if reason := may_vote(rollback, by):
+        raise NotAllowed(f"{called(by)} cannot {move} {rollback}: {reason}.")
+    assert by is not None
+    plan = rollback.plan_now
+    assert plan is not None
+    if plan.approvals.filter(voter=by).exists():
+        raise MoveRefused(f"You have voted on this plan of {rollback} already.", rollback)
+    Approval.objects.create(plan=plan, voter=by, vote=choice, roles=titles(by), reason=note)
+    record(rollback, f"vote {choice}", by=by, note=note, digest=plan.digest)
+
+
+def may_vote(rollback: Rollback, by: Person) -> str:
+    """ "" or why this person has no vote on it (whatever the votes so far)."""
+    return who_may(rollback, "approve").why_not(rollback, by)
+
+
+@transaction.atomic
+def override(pk: int, *, by: Person, note: str) -> Rollback:
+    """Break-glass: approve without the votes. It works at once, and opens a review that blocks closing the incident."""
+    need(note, "Say why the approval cannot be waited for: a Tech Lead reviews it.")
+    rollback = Rollback.objects.locked(pk)
+    advance(rollback, "override", by=by, note=note)
+    incidents.open_review(
+        incident=rollback.incident,
+        kind=Review.Kind.OVERRIDE,
+        subject=f"{rollback} of {rollback.system}",
+        url=rollback.get_absolute_url(),
+        reason=note,
+        by=by,
+    )
+    tell(rollback, f"{called(by)} overrode the approval of {rollback}: {note}")
+    hint(rollback.run)
+    return rollback
+
+
+@transaction.atomic
+def cancel(pk: int, *, by: Person, note: str = "") -> Rollback:
+    rollback = Rollback.objects.locked(pk)
+    advance(rollback, "cancel", by=by, note=note)
+    tell(rollback, f"{called(by)} cancelled {rollback}. {note}".strip())
+    return rollback
+
+
+@transaction.atomic
+def complete(pk: int, *, by: Person, note: str) -> Rollback:
+    """End the watch early."""
+    need(note, "Say why the watch can end early.")
+    rollback = Rollback.objects.locked(pk)
+    advance(rollback, "complete", by=by, note=note)
+    tell(rollback, f"{called(by)} completed {rollback} before its watch was over: {note}")
+    return rollback
+
+
+@transaction.atomic
+def abort(pk: int, *, by: Person, note: str) -> Rollback:
+    """Stop, and put everything back as it was found."""
+    need(note, "Say why it is aborted.")
+    rollback = Rollback.objects.locked(pk)
+    rollback.trouble = f"Aborted by {called(by)}: {note}"
+    advance(rollback, "abort", by=by, note=note)
+    tell(rollback, f"{called(by)} aborted {rollback}: {note}. Everything is put back as it was found.", "reopen")
+    hint(rollback.run)
+    return rollback
+
+
+@transaction.atomic
+def resume(pk: int, *, by: Person, note: str) -> Rollback:
+    """held → running: go on with the step that failed."""
+    need(note, "Say what you did or found, so that it can go on.")
+    rollback = Rollback.objects.locked(pk)
+    advance(rollback, "resume", by=by, note=note)
+    rollback.run.steps.filter(state__in=[StepState.FAILED, StepState.UNDONE]).update(state=StepState.WAITING)
+    tell(rollback, f"{called(by)} resumed {rollback}: {note}")
+    hint(rollback.run)
+    return rollback
+
+
+@transaction.atomic
+def revert(pk: int, *, by: Person, note: str) -> Rollback:
+    """held → reverting: try the way back (again)."""
+    need(note, "Say what you did or found, so that the way back can be tried.")
+    rollback = Rollback.objects.locked(pk)
+    advance(rollback, "revert", by=by, note=note)
+    tell(rollback, f"{called(by)} has {rollback} undone: {note}")
+    hint(rollback.run)
+    return rollback
+
+
+@transaction.atomic
+def settle(pk: int, *, by: Person, note: str) -> Rollback:
+    """held → completed: a person finished it by hand, and says so."""
+    need(note, "Say what was done by hand: it goes into the record.")
+    rollback = Rollback.objects.locked(pk)
+    advance(rollback, "settle", by=by, note=note)
+    seconds = (timezone.now() - rollback.started_at).total_seconds() if rollback.started_at else 0.0
+    RollbackLogEntry.objects.update_or_create(
+        rollback=rollback,
+        defaults={
+            "outcome": RollbackLogEntry.Outcome.SETTLED,
+            "trigger": rollback.reason,
+            "rollback_seconds": seconds,
+        },
+    )
+    tell(rollback, f"{called(by)} finished {rollback} by hand: {note}")
+    return rollback
+
+
+def need(note: str, words: str) -> None:
+    if not note.strip():
+        raise MoveRefused(words)
+
+
+@transaction.atomic
+def explain(pk: int, *, by: Person, root_cause: str, prevention: str) -> RollbackLogEntry:
+    """Root cause and prevention of a log entry; the ledger keeps what stood there before."""
+    check(MAY_REQUEST, by, "explain a log entry")
+    entry = RollbackLogEntry.objects.select_for_update().get(pk=pk)
+    before = {"root_cause": entry.root_cause, "prevention": entry.prevention}
+    entry.root_cause, entry.prevention = root_cause.strip() or UNKNOWN, prevention.strip() or UNKNOWN
+    entry.save()
+    record(entry.rollback, "explain", by=by, before=before)
+    return entry

@@ -1,0 +1,166 @@
+"""The audit: everything that happened, read-only; the matrix and the systems, editable by those who may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Max
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest
+
+from portal.ledger.admin import ReadOnlyAdmin
+from portal.ledger.models import record
+from rollbacks import actions
+from rollbacks.models import (
+    Approval,
+    DecisionRule,
+    MatrixVersion,
+    Plan,
+    RestorePoint,
+    Rollback,
+    RollbackLogEntry,
+    Step,
+    System,
+)
+from rollbacks.tools import manifest
+
+
+class ManifestAdminForm(forms.ModelForm[System]):
+    class Meta:
+        model = System
+        fields = ["manifest_text", "retired"]
+
+    def clean_manifest_text(self) -> str:
+        text: str = self.cleaned_data["manifest_text"]
+        try:
+            parsed = manifest.parse(text)
+        except manifest.ManifestError as error:
+            raise forms.ValidationError(error.problems) from error
+        if self.instance.pk and parsed.name != self.instance.name:
+            raise forms.ValidationError(f"The name stays {self.instance.name}: add another system for {parsed.name}.")
+        return text
+
+
+@admin.register(System)
+class SystemAdmin(admin.ModelAdmin[System]):
+    form = ManifestAdminForm
+    list_display = ["name", "environment", "host", "health", "health_since", "retired"]
+    list_filter = ["environment", "host", "health", "retired"]
+    search_fields = ["name"]
+
+    def save_model(self, request: HttpRequest, obj: System, form: Any, change: bool) -> None:
+        """Through the same action as every other door; only `retired` is the admin's own."""
+        system, _ = actions.add_system(by=request.user, text=form.cleaned_data["manifest_text"])  # type: ignore[arg-type]
+        obj.pk = system.pk
+        if form.cleaned_data["retired"] != system.retired:
+            System.objects.filter(pk=system.pk).update(retired=form.cleaned_data["retired"])
+            record(system, "retire" if form.cleaned_data["retired"] else "bring back", by=request.user)  # type: ignore[arg-type]
+
+    def has_delete_permission(self, request: HttpRequest, obj: System | None = None) -> bool:
+        return False
+
+
+class Prefilled(BaseInlineFormSet[DecisionRule, MatrixVersion, Any]):
+    """A new version begins with the rows of the one in force."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        instance = kwargs.get("instance")
+        if instance is None or instance.pk is None:
+            names = [field.name for field in DecisionRule._meta.fields if field.name not in ("id", "version")]
+            newest = MatrixVersion.objects.first()
+            kwargs["initial"] = list(newest.rules.values(*names)) if newest else []
+        super().__init__(*args, **kwargs)
+        for form in self.extra_forms:
+            form.empty_permitted = False  # an unchanged row is a row of the new version too
+
+
+class RuleInline(admin.TabularInline[DecisionRule, MatrixVersion]):
+    model = DecisionRule
+    formset = Prefilled
+
+    def get_extra(self, request: HttpRequest, obj: MatrixVersion | None = None, **kwargs: Any) -> int:
+        newest = MatrixVersion.objects.first()
+        return 0 if obj else (newest.rules.count() if newest else 4)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_add_permission(self, request: HttpRequest, obj: MatrixVersion | None) -> bool:
+        return obj is None and super().has_add_permission(request, obj)
+
+
+@admin.register(MatrixVersion)
+class MatrixVersionAdmin(admin.ModelAdmin[MatrixVersion]):
+    """A version is written once: to change the matrix, add one (it begins with the rows in force)."""
+
+    list_display = ["number", "note", "made_by", "made_at"]
+    inlines = [RuleInline]
+
+    def save_model(self, request: HttpRequest, obj: MatrixVersion, form: Any, change: bool) -> None:
+        obj.number = (MatrixVersion.objects.aggregate(newest=Max("number"))["newest"] or 0) + 1
+        obj.made_by = request.user  # type: ignore[assignment]
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        rows = [str(rule) for rule in form.instance.rules.all()]
+        record(form.instance, "add", by=request.user, note=form.instance.note, rules=rows)  # type: ignore[arg-type]
+
+    def has_change_permission(self, request: HttpRequest, obj: MatrixVersion | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: MatrixVersion | None = None) -> bool:
+        return False
+
+
+@admin.register(Rollback)
+class RollbackAdmin(ReadOnlyAdmin):
+    list_display = ["__str__", "system", "procedure", "state", "severity", "scope", "requested_by", "requested_at"]
+    list_filter = ["state", "procedure", "severity", "scope", "system", "requested_at"]
+    list_select_related = ["system", "requested_by"]
+    search_fields = ["reason", "target", "system__name", "requested_by__username"]
+    date_hierarchy = "requested_at"
+
+
+@admin.register(Plan)
+class PlanAdmin(ReadOnlyAdmin):
+    list_display = ["rollback", "number", "digest", "made_at"]
+    list_select_related = ["rollback"]
+    search_fields = ["digest", "rollback__system__name"]
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    list_display = ["plan", "voter", "roles", "vote", "reason", "at"]
+    list_filter = ["vote", "at"]
+    list_select_related = ["plan", "voter"]
+    search_fields = ["voter__username", "reason", "plan__digest"]
+
+
+@admin.register(Step)
+class StepAdmin(ReadOnlyAdmin):
+    list_display = ["__str__", "run", "state", "token", "started_at", "ended_at", "trouble"]
+    list_filter = ["state", "name"]
+    list_select_related = ["run"]
+    search_fields = ["title", "trouble", "run__system__name"]
+
+
+@admin.register(RestorePoint)
+class RestorePointAdmin(ReadOnlyAdmin):
+    list_display = ["tag", "system", "kind", "state", "made_at", "size", "verified_at", "pinned", "bad"]
+    list_filter = ["state", "kind", "pinned", "bad", "system"]
+    list_select_related = ["system"]
+    search_fields = ["tag", "commit", "reason", "system__name"]
+
+
+@admin.register(RollbackLogEntry)
+class RollbackLogEntryAdmin(ReadOnlyAdmin):
+    list_display = ["at", "__str__", "outcome", "rollback_seconds", "downtime_seconds", "outage_seconds"]
+    list_filter = ["outcome", "at"]
+    list_select_related = ["rollback", "rollback__system"]
+    search_fields = ["trigger", "root_cause", "prevention", "rollback__system__name"]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from incidents.models import OPEN, Incident, Scope, Severity
+from rollbacks.models.matrix import PROCEDURES as NAMES
+from rollbacks.models import RestorePointState, RollbackLogEntry, System
+from rollbacks.procedures import ROLLBACKS
+from rollbacks.tools import manifest
+
+
+class ManifestForm(forms.Form):
+    """A system by its manifest, typed or as a file."""
+
+    text = forms.CharField(
+        label="Manifest",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 28, "spellcheck": "false", "class": "machine"}),
+        help_text="system.toml: what the system is made of, and how it is started, tested and asked for its health",
+    )
+    file = forms.FileField(label="or a file", required=False)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        text = cleaned.get("text", "")
+        if upload := cleaned.get("file"):
+            text = upload.read().decode(errors="replace")
+        try:
+            manifest.parse(text)
+        except manifest.ManifestError as error:
+            for problem in error.problems:
+                self.add_error("text", problem)
+        cleaned["text"] = text
+        return cleaned
+
+
+class BackupForm(forms.Form):
+    reason = forms.CharField(max_length=200, required=False, label="Before what? (optional)")
+
+
+class RollbackForm(forms.Form):
+    """What to go back to, and why. The matrix's answer is shown beside it as it is filled in."""
+
+    procedure = forms.ChoiceField(label="Procedure")
+    target = forms.CharField(
+        max_length=100, label="Target", help_text="a restore point's tag, or a commit, tag or branch of the system"
+    )
+    with_configuration = forms.BooleanField(
+        required=False, label="Restore the configuration of the restore point too",
+    )  # fmt: skip
+    severity = forms.ChoiceField(choices=Severity)
+    scope = forms.ChoiceField(choices=Scope)
+    incident = forms.ModelChoiceField(Incident.objects.none(), required=False, empty_label="no incident")
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), label="What is wrong, and why roll back?")
+
+    def __init__(self, system: System, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = dict(NAMES)
+        self.fields["procedure"].choices = [(name, names[name]) for name in ROLLBACKS]  # type: ignore[attr-defined]
+        incident = self.fields["incident"]
+        incident.queryset = Incident.objects.filter(state__in=OPEN)  # type: ignore[attr-defined]
+        incident.label_from_instance = lambda each: f"{each}: {each.title}"  # type: ignore[attr-defined]
+        good = [RestorePointState.AVAILABLE, RestorePointState.VERIFIED]
+        self.points = system.restore_points.filter(bad=False, state__in=good)[:12]
+        self.commits = system.facts.get("log", [])[:12]
+
+
+class NoteForm(forms.Form):
+    note = forms.CharField(required=False, max_length=2000)
+
+
+class LogFilter(forms.Form):
+    q = forms.CharField(required=False, label="Search")
+    system = forms.ModelChoiceField(System.objects.all(), required=False, to_field_name="name", empty_label="all systems")
+    severity = forms.ChoiceField(choices=[("", "all severities"), *Severity.choices], required=False)
+    outcome = forms.ChoiceField(
+        choices=[("", "all outcomes"), *RollbackLogEntry.Outcome.choices], required=False
+    )  # fmt: skip
+
+
+class ExplainForm(forms.ModelForm[RollbackLogEntry]):
+    class Meta:
+        model = RollbackLogEntry
+        fields = ["root_cause", "prevention"]
+        widgets = {"root_cause": forms.Textarea(attrs={"rows": 2}), "prevention": forms.Textarea(attrs={"rows": 2})}
+
+

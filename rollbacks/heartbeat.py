@@ -1,0 +1,147 @@
+"""The pulse of a run, in a thread beside the work: renews the lease, keeps what a step says, the downtime measured so
+far, and notices that the run was taken over, or that a person aborted it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from datetime import timedelta
+from types import TracebackType
+
+from django.conf import settings
+from django.db import DatabaseError, connections
+from django.utils import timezone
+
+from rollbacks.models import RollbackState, Run, StepOutput
+from rollbacks.tools import mask, prober
+from rollbacks.tools.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.3  # between two looks; an output is on the page within a second
+KEPT = 1024 * 1024  # characters of a step's output that are stored
+LAST = 16 * 1024  # and, when it says more, its last ones
+
+
+class Heartbeat:
+    """`with Heartbeat(run, token) as heart:`, then heart.attend(step) before each step; heart.say and heart.stopped
+    are what the step is given."""
+
+    def __init__(self, run: int, token: int) -> None:
+        self.run, self.token = run, token
+        self.lock = threading.Lock()
+        self.ended = threading.Event()
+        self.stop = threading.Event()
+        self.renewed = time.monotonic()
+        self.step = 0
+        self.undoing = False
+        self.stream = mask.Stream(mask.Masker([]))
+        self.pending: list[str] = []
+        self.kept = self.dropped = 0
+        self.last = ""
+        self.manifest: Manifest | None = None
+        self.measured: dict[str, float | None] = {}
+
+    def __enter__(self) -> Heartbeat:
+        self.thread = threading.Thread(target=self.beat, name=f"heartbeat of run {self.run}", daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.flush()
+
+    # --- what the work calls ---
+
+    def attend(self, step: int, manifest: Manifest, *, undoing: bool = False) -> None:
+        """From now on what is said belongs to this step. An undo is not stopped by the abort that asked for it."""
+        secrets = mask.from_env_files(manifest.root / name for name in manifest.secrets)
+        own = [value for key, value in os.environ.items() if mask.looks_secret(key)]
+        self.flush()
+        with self.lock:
+            self.step, self.manifest, self.undoing = step, manifest, undoing
+            self.stream = mask.Stream(mask.Masker([*secrets, *own, settings.SECRET_KEY]))
+            self.kept = self.dropped = 0
+            self.last = ""
+            if not undoing:
+                self.stop.clear()
+
+    def say(self, text: str) -> None:
+        with self.lock:
+            self.keep(self.stream.feed(text))
+
+    def stopped(self) -> bool:
+        return self.stop.is_set() and not self.undoing
+
+    def flush(self) -> None:
+        """Store what is still held back: a step's end."""
+        with self.lock:
+            self.keep(self.stream.close())
+            if self.dropped:
+                self.pending.append(f"\n… {self.dropped} characters are not kept …\n{self.last}")
+                self.dropped, self.last = 0, ""
+        self.store()
+
+    # --- the thread ---
+
+    def beat(self) -> None:
+        while not self.ended.wait(BATCH_SECONDS):
+            try:
+                self.store()
+                self.measure()
+                self.renew()
+            except DatabaseError:
+                log.exception("heartbeat of run %s: the database did not answer", self.run)
+                if time.monotonic() - self.renewed > settings.LEASE_SECONDS:
+                    self.stop.set()  # somebody else may hold the lease by now
+        connections.close_all()
+
+    def keep(self, text: str) -> None:
+        room = max(0, KEPT - self.kept)
+        if text[:room]:
+            self.pending.append(text[:room])
+            self.kept += len(text[:room])
+        if text[room:]:
+            self.dropped += len(text[room:])
+            self.last = (self.last + text[room:])[-LAST:]
+
+    def store(self) -> None:
+        with self.lock:
+            text, self.pending, step = "".join(self.pending), [], self.step
+        if text and step:
+            StepOutput.objects.create(step_id=step, text=text)
+
+    def measure(self) -> None:
+        """The downtime so far, for the clock on the page; written only when it changes."""
+        if self.manifest is None:
+            return
+        path = self.manifest.state_dir / "probes" / f"{self.run}.jsonl"
+        if not path.exists():
+            return
+        prober.beat(path)
+        seen = prober.read(path)
+        before = seen.down_seconds - (seen.until - seen.down_since if seen.down_since else 0.0)
+        now = {"down_before": round(before, 3), "down_since": seen.down_since}
+        if now != self.measured:
+            self.measured = now
+            Run.objects.filter(pk=self.run, token=self.token).update(measured=now)
+
+    def renew(self) -> None:
+        if time.monotonic() - self.renewed < settings.LEASE_SECONDS / 3:
+            self.look_for_abort()
+            return
+        until = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        if Run.objects.filter(pk=self.run, token=self.token).update(lease_until=until):
+            self.renewed = time.monotonic()
+        else:
+            self.stop.set()
+
+    def look_for_abort(self) -> None:
+        gone = [RollbackState.REVERTING, RollbackState.HELD]
+        if not self.stop.is_set() and Run.objects.filter(pk=self.run, rollback__state__in=gone).exists():
+            self.stop.set()

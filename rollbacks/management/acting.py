@@ -1,0 +1,134 @@
+"""What the commands have in common: somebody's permissions, the right exit codes, following to the end (DESIGN 8)."""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import json
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
+from django.core.management.base import BaseCommand, CommandError
+
+from portal.ledger.moves import MoveRefused, NotAllowed
+from rollbacks import runner
+from rollbacks.actions import Unknown
+from rollbacks.models import ENDED, NoMatrix, RestorePoint, RestorePointState, Rollback, RollbackState, Run
+from rollbacks.tools import ToolError
+
+SUCCEEDED = [RollbackState.MONITORING, RollbackState.COMPLETED]
+LOOK_SECONDS = 0.2
+WRONG_WORDS = 2  # the exit code for what was typed wrongly
+
+
+class ActingCommand(BaseCommand):
+    """A command that somebody gives: --as, --wait, --local, --json. Exit codes: 0 done, 1 failed or refused, 2 wrong
+    words."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--as", dest="username", metavar="USERNAME", help="whose permissions count (default: yours)")
+        parser.add_argument("--wait", action="store_true", help="follow to the end; exit 0 only on success")
+        parser.add_argument("--local", action="store_true", help="carry it out in this process: when the broker is down")
+        parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.options = options
+        try:
+            self.act(**options)
+        except Unknown as error:
+            raise CommandError(str(error), returncode=WRONG_WORDS) from error
+        except (MoveRefused, NotAllowed, NoMatrix, ToolError) as error:
+            self.finish({"state": "refused", "trouble": str(error)})
+            raise CommandError(str(error), returncode=1) from error
+
+    def act(self, **options: Any) -> None:
+        raise CommandError("this command does nothing by itself")
+
+    def person(self) -> AbstractUser:
+        """Who gives the command. Raises Unknown, with near names."""
+        name = self.options["username"] or getpass.getuser()
+        people = get_user_model()._default_manager
+        found = people.filter(username=name, is_active=True).first()
+        if found is not None:
+            return found  # type: ignore[return-value]
+        names = list(people.filter(is_active=True).values_list("username", flat=True))
+        near = ", ".join(difflib.get_close_matches(name, names, 3, 0.4) or sorted(names)[:8])
+        raise Unknown(f"There is no active user {name!r}: name one with --as. There is {near or 'nobody yet'}.")
+
+    def say(self, text: str) -> None:
+        self.stdout.write(text)
+
+    def finish(self, said: dict[str, Any]) -> None:
+        if self.options["json"]:
+            self.stdout.write(json.dumps(said, ensure_ascii=False, default=str))
+
+    # --- following ---
+
+    def follow_backup(self, point: RestorePoint) -> RestorePoint:
+        """Until it is verified or failed."""
+        run = Run.objects.get(restore_point=point)
+        return self.follow(run, lambda: RestorePoint.objects.get(pk=point.pk), self.backup_is_over)
+
+    def backup_is_over(self, point: RestorePoint) -> bool:
+        return Run.objects.filter(restore_point=point, ended_at__isnull=False).exists()
+
+    def follow_rollback(self, rollback: Rollback) -> Rollback:
+        """Until all its steps are verified (then it is under watch), or it has ended another way."""
+        run = Run.objects.get(rollback=rollback)
+        over = [*SUCCEEDED, *ENDED, RollbackState.HELD]
+        return self.follow(run, lambda: Rollback.objects.get(pk=rollback.pk), lambda now: now.state in over)
+
+    def follow(self, run: Run, look: Any, is_over: Any) -> Any:
+        """Print each change, and carry the run on here when --local asks for it."""
+        shown: set[str] = set()
+        while True:
+            if self.options["local"]:
+                runner.expire()
+                runner.carry(run.pk)
+            subject = look()
+            self.show(run, subject, shown)
+            if is_over(subject):
+                return subject
+            time.sleep(LOOK_SECONDS)
+
+    def show(self, run: Run, subject: Any, shown: set[str]) -> None:
+        lines = [f"  {step}: {step.get_state_display().lower()}" for step in run.steps.exclude(state="waiting")]
+        for line in [f"{subject} is {subject.get_state_display().lower()}", *lines]:
+            if line not in shown:
+                shown.add(line)
+                self.say(line)
+
+    def end_rollback(self, rollback: Rollback, *, must_succeed: bool) -> None:
+        """The last words, and the exit code."""
+        entry = getattr(rollback, "log_entry", None)
+        if rollback.trouble:
+            self.say(rollback.trouble)
+        for line in rollback.by_hand:
+            self.say(f"  $ {line}")
+        self.finish(
+            {
+                "id": rollback.pk,
+                "state": rollback.state,
+                "system": rollback.system.name,
+                "procedure": rollback.procedure,
+                "target": rollback.target,
+                "incident": rollback.incident_id,
+                "downtime_seconds": entry.downtime_seconds if entry else None,
+                "outage_seconds": entry.outage_seconds if entry else None,
+                "rollback_seconds": entry.rollback_seconds if entry else None,
+                "trouble": rollback.trouble,
+            }
+        )
+        bad = [RollbackState.REFUSED, RollbackState.REVERTED, RollbackState.HELD]
+        if (must_succeed and rollback.state not in SUCCEEDED) or rollback.state in bad:
+            raise SystemExit(1)
+
+    def end_backup(self, point: RestorePoint, *, must_succeed: bool) -> None:
+        if point.problem:
+            self.say(point.problem)
+        self.finish({"tag": point.tag, "state": point.state, "system": point.system.name, "commit": point.commit})
+        if must_succeed and point.state != RestorePointState.VERIFIED:
+            raise SystemExit(1)

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from rollbacks import actions
+from rollbacks.management.acting import ActingCommand
+from rollbacks.management.commands.approve import find_rollback
+
+
+class Command(ActingCommand):
+    help = "Vote against a rollback: one vote is enough, with a reason."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("id", type=int, metavar="ID")
+        parser.add_argument("--reason", required=True, metavar="R")
+        super().add_arguments(parser)
+
+    def act(self, *, id: int, reason: str, **options: Any) -> None:  # noqa: A002
+        rollback = actions.reject(find_rollback(id).pk, by=self.person(), note=reason)
+        self.say(f"{rollback} is {rollback.get_state_display().lower()}")
+        self.end_rollback(rollback, must_succeed=False)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from incidents.models import Incident, Scope, Severity
+from rollbacks import actions, runner
+from rollbacks.actions import Unknown
+from rollbacks.management.acting import WRONG_WORDS, ActingCommand
+from rollbacks.models import Rollback, RollbackState, System
+from rollbacks.procedures import ROLLBACKS
+
+SHOWN = 5  # restore points that are listed, as the guide's script does
+
+
+class Command(ActingCommand):
+    help = "Ask for a rollback of a system. Without --to it lists the newest restore points, and asks for nothing."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("system", metavar="SYSTEM")
+        parser.add_argument("--procedure", default="code", choices=ROLLBACKS)
+        parser.add_argument("--to", metavar="POINT_OR_COMMIT")
+        parser.add_argument("--with-configuration", action="store_true", help="the restore point's configuration too")
+        parser.add_argument("--severity", choices=Severity.values)
+        parser.add_argument("--scope", choices=Scope.values)
+        parser.add_argument("--reason", metavar="R")
+        parser.add_argument("--incident", type=int, metavar="ID", help="default: the open incident that names the system")
+        super().add_arguments(parser)
+
+    def act(self, *, system: str, to: str | None, incident: int | None, wait: bool, local: bool, **options: Any) -> None:
+        found = actions.find_system(system)
+        if not to:
+            self.list_points(found)
+        for name in ("severity", "scope", "reason"):
+            if not options[name]:
+                raise CommandError(f"--{name} is needed: the decision matrix and the log ask for it.", returncode=2)
+        rollback = actions.request(
+            system=found,
+            by=self.person(),
+            procedure=options["procedure"],
+            target=to,
+            severity=options["severity"],
+            scope=options["scope"],
+            reason=options["reason"],
+            with_configuration=options["with_configuration"],
+            incident=self.incident(incident, found),
+        )
+        self.say(f"{rollback} of {found} was asked for. {rollback.decision}")
+        if wait:
+            rollback = self.follow_rollback(rollback)
+        elif local:
+            runner.carry(rollback.run.pk)
+            rollback = Rollback.objects.get(pk=rollback.pk)
+            self.say(f"{rollback} is {rollback.get_state_display().lower()}")
+            if rollback.state == RollbackState.AWAITING_APPROVAL:
+                self.say(f"It waits for a vote: python manage.py approve {rollback.pk} --as … --local --wait")
+        self.end_rollback(rollback, must_succeed=wait)
+
+    def incident(self, pk: int | None, system: System) -> Incident | None:
+        if pk is None:
+            return actions.open_incident(system)
+        found = Incident.objects.filter(pk=pk).first()
+        if found is None:
+            raise Unknown(f"There is no incident {pk}.")
+        return found
+
+    def list_points(self, system: System) -> None:
+        points = [point for point in system.restore_points.all()[:50] if point.is_target][:SHOWN]
+        self.say(f"Say where to with --to. The newest restore points of {system}:")
+        for point in points:
+            self.say(f"  {point.tag}  {point.commit[:10]}  {point.get_state_display().lower()}  {point.reason}")
+        if not points:
+            self.say(f"  none yet: a commit or tag of the system can be given, or make one: backup {system}")
+        raise SystemExit(WRONG_WORDS)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from rollbacks.models.log_entry import RollbackLogEntry
+from rollbacks.models.matrix import Decision, DecisionRule, MatrixVersion, NoMatrix, decide
+from rollbacks.models.restore_point import RestorePoint, RestorePointState
+from rollbacks.models.rollback import ACTIVE, ENDED, Approval, Plan, Rollback, RollbackState
+from rollbacks.models.run import Run, Step, StepOutput, StepState
+from rollbacks.models.system import Health, HealthChange, System
+
+__all__ = [
+    "ACTIVE",
+    "ENDED",
+    "Approval",
+    "Decision",
+    "DecisionRule",
+    "Health",
+    "HealthChange",
+    "MatrixVersion",
+    "NoMatrix",
+    "Plan",
+    "RestorePoint",
+    "RestorePointState",
+    "Rollback",
+    "RollbackLogEntry",
+    "RollbackState",
+    "Run",
+    "Step",
+    "StepOutput",
+    "StepState",
+    "System",
+    "decide",
+]

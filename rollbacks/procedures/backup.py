@@ -1,0 +1,243 @@
+"""Backup: the guide's section "Pre-Deployment Backup". Nothing live is changed.
+
+A restore point is a directory <backups>/<tag>/ made beside and renamed into place once it is whole:
+
+    config/, secrets/          the files that the manifest names, same relative paths
+    requirements.backup.txt    what `pip freeze` says
+    artifacts.tar.gz           the artifacts
+    DEPLOYED_VERSION.txt       the commit
+    system.toml                the system's manifest
+    restore.sh                 the way back without the portal
+    manifest.json              {"format", "system", "tag", "commit", "python", "made_at", "files": {path: sha256}}
+
+and the annotated tag of the same name in the repository, pushed where there is a remote.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rollbacks.procedures import restore_script
+from rollbacks.procedures.base import CannotPlan, Context, Facts, Plan, Point, Procedure, Request, Step, StepFailed
+from rollbacks.procedures.preflight import PREFLIGHT
+from rollbacks.tools import archive, environment, files, git
+from rollbacks.tools.manifest import Manifest
+
+FORMAT = 1
+
+
+def place(manifest: Manifest, tag: str) -> Path:
+    return files.inside(manifest.backups, tag)
+
+
+def part(manifest: Manifest, tag: str) -> Path:
+    """Where a restore point is while it is being made."""
+    return files.inside(manifest.backups, f".{tag}.partial")
+
+
+# --- the parts ------------------------------------------------------------------------------------------------------
+
+
+def copy_files(manifest: Manifest, into: Path) -> list[str]:
+    """Configuration and secrets, as they are on the host now; returns the relative paths copied."""
+    copied = []
+    for folder, names in (("config", manifest.config), ("secrets", manifest.secrets)):
+        for name in names:
+            source = files.inside(manifest.root, name)
+            if source.is_file():
+                target = files.inside(into / folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                files.copy(source, target)
+                copied.append(name)
+    return copied
+
+
+def write_description(manifest: Manifest, tag: str, commit: str, into: Path) -> None:
+    """DEPLOYED_VERSION.txt, requirements.backup.txt, system.toml and restore.sh."""
+    files.write(into / "DEPLOYED_VERSION.txt", f"{commit}\n".encode())
+    files.write(into / "requirements.backup.txt", environment.freeze(manifest.live_environment).encode())
+    files.write(into / "system.toml", manifest.text.encode())
+    files.write(into / "restore.sh", restore_script.script(manifest, tag).encode(), 0o755)
+
+
+def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
+    """Hash every member, write manifest.json, and rename the whole into place. Idempotent."""
+    final = place(manifest, tag)
+    if not final.exists():
+        members = {
+            str(path.relative_to(into)): files.sha256(path)
+            for path in sorted(into.rglob("*"))
+            if path.is_file() and path.name != "manifest.json"
+        }
+        described = {
+            "format": FORMAT,
+            "system": manifest.name,
+            "tag": tag,
+            "commit": commit,
+            "python": environment.python_version(environment.base_python(manifest.live_environment)),
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": members,
+        }
+        files.write(into / "manifest.json", json.dumps(described, indent=1, sort_keys=True).encode())
+        files.sync(into)
+        into.rename(final)
+        files.sync(manifest.backups)
+    return described_point(manifest, tag)
+
+
+def described_point(manifest: Manifest, tag: str) -> Facts:
+    """What the catalogue keeps of a restore point."""
+    final = place(manifest, tag)
+    described = json.loads((final / "manifest.json").read_text())
+    return {
+        "tag": tag,
+        "commit": described["commit"],
+        "manifest_sha256": files.sha256(final / "manifest.json"),
+        "size": files.tree_bytes(final),
+        "parts": words_for(described["files"]),
+    }
+
+
+def words_for(members: dict[str, str]) -> list[str]:
+    config = [name.removeprefix("config/") for name in members if name.startswith("config/")]
+    secrets = [name.removeprefix("secrets/") for name in members if name.startswith("secrets/")]
+    words = ["tag", *config, *secrets, "pip freeze"]
+    return [*words, "artifacts"] if "artifacts.tar.gz" in members else words
+
+
+def check(manifest: Manifest, point: Point) -> list[str]:
+    """Read a restore point back; returns what is wrong with it, in words, [] when it is sound."""
+    final = place(manifest, point.tag)
+    listing = final / "manifest.json"
+    if not listing.is_file():
+        return [f"{listing} is missing"]
+    if files.sha256(listing) != point.manifest_sha256:
+        return [f"{listing} is not the one that was written when the restore point was made"]
+    members: dict[str, str] = json.loads(listing.read_text())["files"]
+    wrong = []
+    for name, sha in members.items():
+        path = final / name
+        if not path.is_file():
+            wrong.append(f"{path} is missing")
+        elif files.sha256(path) != sha:
+            wrong.append(f"{path} has changed since the restore point was made")
+    if "artifacts.tar.gz" in members and not wrong:
+        archive.check(final / "artifacts.tar.gz")
+    try:
+        if git.resolve(manifest.root, point.tag) != point.commit:
+            wrong.append(f"the tag {point.tag} names another commit than {point.commit[:10]}")
+    except git.UnknownRef:
+        wrong.append(f"the tag {point.tag} is gone from the repository")
+    return wrong
+
+
+# --- the steps ------------------------------------------------------------------------------------------------------
+
+
+def tag_state(context: Context) -> Facts:
+    tag = context.goal["tag"]
+    commit = git.head(context.root).commit
+    git.tag(context.root, tag, commit, context.goal["message"])
+    context.say(f"{tag} → {commit[:10]}\n")
+    left = git.uncommitted(context.root)
+    if left:
+        context.say(f"{len(left)} uncommitted files are not part of the tag: {', '.join(c.path for c in left[:5])}\n")
+    return {"commit": commit}
+
+
+def untag(context: Context) -> None:
+    git.delete_tag(context.root, context.goal["tag"])
+
+
+def take_files(context: Context) -> Facts:
+    into = fresh_part(context)
+    copied = copy_files(context.manifest, into)
+    context.say("".join(f"{name}\n" for name in copied) or "the manifest names no configuration files\n")
+    return {"files": copied}
+
+
+def fresh_part(context: Context) -> Path:
+    into = part(context.manifest, context.goal["tag"])
+    into.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return into
+
+
+def drop_part(context: Context) -> None:
+    for path in (part(context.manifest, context.goal["tag"]), place(context.manifest, context.goal["tag"])):
+        if path.exists():
+            shutil.rmtree(path)
+
+
+def take_artifacts(context: Context) -> Facts:
+    names = [name for name in context.manifest.artifacts if (context.root / name).exists()]
+    if not names:
+        context.say("no artifacts\n")
+        return {}
+    target = fresh_part(context) / "artifacts.tar.gz"
+    archive.pack(target, context.root, names)
+    context.say(f"{', '.join(names)}: {target.stat().st_size} bytes packed\n")
+    return {"bytes": target.stat().st_size}
+
+
+def write_down(context: Context) -> Facts:
+    manifest, tag = context.manifest, context.goal["tag"]
+    into, commit = part(manifest, tag), context.facts["tag"]["commit"]
+    if not place(manifest, tag).exists():
+        write_description(manifest, tag, commit, into)
+        frozen = (into / "requirements.backup.txt").read_text().splitlines()
+        context.say(f"{len(frozen)} packages frozen\nDEPLOYED_VERSION.txt\nrestore.sh\n")
+    sealed = seal(manifest, tag, commit, into)
+    context.say(f"{place(manifest, tag)}: {sealed['size']} bytes\n")
+    return {"restore_point": sealed}
+
+
+def read_back(context: Context) -> Facts:
+    sealed = context.facts["seal"]["restore_point"]
+    wrong = check(context.manifest, Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"]))
+    if wrong:
+        raise StepFailed("The restore point cannot be trusted: " + "; ".join(wrong))
+    context.say("every member was read back, and its hash is right\n")
+    return {"verified": True}
+
+
+def push(context: Context) -> Facts:
+    """A remote that is down does not spoil the backup: it is said, and the tag stays in the checkout."""
+    if not context.manifest.push_tags:
+        context.say("the manifest does not ask for tags to be pushed\n")
+        return {"pushed": False}
+    try:
+        pushed = git.push_tag(context.root, context.goal["tag"])
+    except git.GitError as error:
+        context.say(f"warning: the tag could not be pushed, and is kept here only: {error}\n")
+        return {"pushed": False, "warning": str(error)}
+    context.say("pushed\n" if pushed else "there is no remote\n")
+    return {"pushed": pushed}
+
+
+def plan(manifest: Manifest, request: Request) -> Plan:
+    """A backup's goal is only its name: `request.target` is the tag. Raises CannotPlan."""
+    try:
+        git.check_checkout(manifest.root)
+    except git.GitError as error:
+        raise CannotPlan(str(error)) from error
+    goal = {"tag": request.target, "message": "Pre-deployment backup"}
+    return Plan({"goal": goal, "found": {}, "steps": [step.name for step in PROCEDURE.steps]}, {})
+
+
+PROCEDURE = Procedure(
+    "backup",
+    "Backup",
+    (
+        PREFLIGHT,
+        Step("tag", "Tag the current state", tag_state, undo=untag),
+        Step("files", "Copy configuration and secrets", take_files, undo=drop_part),
+        Step("artifacts", "Pack the artifacts", take_artifacts),
+        Step("seal", "Freeze packages, write restore.sh, hash everything", write_down),
+        Step("verify", "Read it back", read_back),
+        Step("push", "Push the tag", push),
+    ),
+    plan,
+)

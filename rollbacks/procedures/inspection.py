@@ -1,0 +1,40 @@
+"""What a system looks like now, for the pages: they may be served where the host cannot be reached."""
+
+from __future__ import annotations
+
+from rollbacks.procedures.base import Facts
+from rollbacks.tools import ToolError, environment, files, git
+from rollbacks.tools.manifest import Manifest
+
+SHOWN = 20  # commits offered as targets
+
+
+def inspect(manifest: Manifest) -> Facts:
+    """{"commit", "branch", "release", "log": [...], "uncommitted", "packages", "free"} or {"problem"} in words."""
+    try:
+        git.check_checkout(manifest.root)
+        head = git.head(manifest.root)
+        tags = git.tags(manifest.root, "*")
+        releases: dict[str, list[str]] = {}
+        for name, commit, _ in tags:
+            if not name.startswith(("backup-", "failed-")):
+                releases.setdefault(commit, []).append(name)
+        return {
+            "commit": head.commit,
+            "branch": head.branch,
+            "log": [
+                {
+                    "sha": each.sha,
+                    "subject": each.subject,
+                    "author": each.author,
+                    "at": each.at.isoformat(),
+                    "tags": releases.get(each.sha, []),
+                }
+                for each in git.log(manifest.root, SHOWN)
+            ],
+            "uncommitted": len(git.uncommitted(manifest.root)),
+            "packages": len(environment.freeze(manifest.live_environment).splitlines()),
+            "free": files.free_bytes(manifest.root),
+        }
+    except (ToolError, OSError) as error:
+        return {"problem": str(error)}

@@ -1,0 +1,47 @@
+"""Preflight: everything that can be known before anything is touched. No change is made if anything is missing."""
+
+from __future__ import annotations
+
+import shutil
+
+from rollbacks.procedures.base import Context, Facts, Step, StepFailed
+from rollbacks.tools import fence, files, git, service
+
+SPARE = 64 * 1024 * 1024  # bytes that must stay free on top of what is written
+
+
+def take_fence(context: Context) -> None:
+    """Write the token on the host: from now on an older worker, or another portal's, is refused there."""
+    git.exclude(context.root, "/.rollback/")
+    fence.hold(context.state_dir, context.token, context.holder)
+
+
+def apply(context: Context) -> Facts:
+    manifest = context.manifest
+    git.check_checkout(manifest.root)
+    take_fence(context)
+    if shutil.which("git") is None:
+        raise StepFailed("git is not on the worker's PATH. Nothing was changed. Install git on this host.")
+    needed = room_needed(context)
+    manifest.backups.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place in (manifest.root, manifest.backups):
+        free = files.free_bytes(place)
+        context.say(f"{place}: {free // 2**20} MiB free, {needed // 2**20} MiB needed\n")
+        if free < needed:
+            raise StepFailed(
+                f"{place} has {free // 2**20} MiB free and {needed // 2**20} MiB are needed. "
+                "Nothing was changed. Free some space (old restore points in the catalogue), then ask again."
+            )
+    status = service.for_service(manifest.service).status()
+    context.say(f"service: {status.detail}\n")
+    return {"running": status.running, "pid": status.pid}
+
+
+def room_needed(context: Context) -> int:
+    """Bytes: the tracked files once more (the worktree), the artifacts once more for a backup, and a reserve."""
+    tracked = files.tree_bytes(context.root / ".git")
+    artifacts = sum(files.tree_bytes(context.root / each) for each in context.manifest.artifacts)
+    return tracked + artifacts + SPARE
+
+
+PREFLIGHT = Step("preflight", "Preflight: checks before anything is touched", apply)

@@ -1,0 +1,132 @@
+"""restore.sh: the way back for the night when portal, database and broker are gone. It needs git, tar and Python."""
+
+from __future__ import annotations
+
+import shlex
+
+from rollbacks.tools import service
+from rollbacks.tools.manifest import Manifest
+
+SCRIPT = r"""#!/bin/bash
+# Brings {name} back to restore point {tag}, without the portal.
+#
+#   restore.sh [--code-only] [ROOT]     ROOT is the checkout ({root} unless given)
+#   restore.sh --check                  only reads the restore point back
+#
+# What it does: checks every hash, keeps the uncommitted changes of the checkout in a git stash, stops the service,
+# checks the tag out, rebuilds the virtual environment beside and switches it in, restores configuration, secrets and
+# artifacts (what was there is set aside), starts the service and asks for its health.
+set -euo pipefail
+here=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
+tag={tag_q}
+name={name_q}
+code_only=
+check_only=
+root={root_q}
+while [ $# -gt 0 ]; do
+  case $1 in
+    --code-only) code_only=1 ;;
+    --check) check_only=1 ;;
+    -h|--help) sed -n '2,9p' "$0"; exit 0 ;;
+    -*) echo "unknown option $1: see --help" >&2; exit 2 ;;
+    *) root=$1 ;;
+  esac
+  shift
+done
+
+echo "1. Reading the restore point back: $here"
+python3 - "$here" <<'PYTHON'
+import hashlib, json, pathlib, sys
+here = pathlib.Path(sys.argv[1])
+listed = json.loads((here / "manifest.json").read_text())["files"]
+wrong = [name for name, sha in listed.items()
+         if not (here / name).is_file() or hashlib.sha256((here / name).read_bytes()).hexdigest() != sha]
+if wrong:
+    sys.exit("Broken, nothing was changed: " + ", ".join(wrong))
+print("   %d files, every hash is right" % len(listed))
+PYTHON
+[ -z "$check_only" ] || exit 0
+git -C "$root" rev-parse --verify --quiet "$tag^{{commit}}" >/dev/null || git -C "$root" fetch --tags --quiet origin
+git -C "$root" rev-parse --verify --quiet "$tag^{{commit}}" >/dev/null || {{
+  echo "The tag $tag is not in $root. Nothing was changed. Fetch it from the remote, then run this again." >&2; exit 1; }}
+aside=$root/.rollback/by-hand-$(date +%Y%m%d-%H%M%S)
+mkdir -p "$aside"
+
+echo "2. Building the environment beside the live one (the service still runs)"
+new=$aside/environment
+python=$(readlink -f "$root/{environment_dir}/bin/python" 2>/dev/null || command -v python3)
+"$python" -m venv "$new"
+if [ -s "$here/requirements.backup.txt" ]; then
+  (cd "$root" && "$new/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.backup.txt")
+fi
+
+echo "3. Stopping $name"
+{stop}
+restart() {{ {start}; }}
+trap restart EXIT   # whatever goes wrong below, the service is started again
+
+echo "4. Checking out $tag"
+git -C "$root" add -A -- . ':!.rollback' 2>/dev/null || true
+git -C "$root" stash push --quiet --message "as found by restore.sh $tag" 2>/dev/null || true
+git -C "$root" checkout --quiet --force --detach "$tag"
+
+echo "5. Switching the environment in"
+if [ -e "$root/{environment_dir}" ] || [ -L "$root/{environment_dir}" ]; then
+  mv "$root/{environment_dir}" "$aside/environment-as-found"
+fi
+ln -s "$new" "$root/{environment_dir}"
+
+echo "6. Restoring configuration and secrets"
+for part in config secrets; do
+  [ ! -d "$here/$part" ] || cp -a "$here/$part/." "$root/"
+done
+
+if [ -z "$code_only" ] && [ -f "$here/artifacts.tar.gz" ]; then
+  echo "7. Restoring artifacts (what was there is in $aside)"
+  for part in {artifacts}; do
+    [ ! -e "$root/$part" ] || {{ mkdir -p "$aside/$(dirname "$part")"; mv "$root/$part" "$aside/$part"; }}
+  done
+  tar -xzf "$here/artifacts.tar.gz" -C "$root"
+fi
+mkdir -p {directories}
+
+echo "8. Starting $name"
+trap - EXIT
+restart
+{health}
+echo "Done: $name is at $tag. What was there before is in git stash and in $aside"
+"""
+
+HEALTH = r"""python3 - {url} <<'PYTHON'
+import sys, time, urllib.request
+for attempt in range(60):
+    try:
+        with urllib.request.urlopen(sys.argv[1], timeout=2) as answer:
+            print("   healthy: %d" % answer.status)
+            break
+    except OSError as error:
+        last = error
+        time.sleep(0.5)
+else:
+    sys.exit("Not healthy after 30 s: %s" % last)
+PYTHON"""
+
+
+def script(manifest: Manifest, tag: str) -> str:
+    """The text of restore.sh for one restore point."""
+    manager = service.for_service(manifest.service)
+    return SCRIPT.format(
+        name=manifest.name,
+        tag=tag,
+        root=manifest.root,
+        name_q=shlex.quote(manifest.name),
+        tag_q=shlex.quote(tag),
+        root_q=shlex.quote(str(manifest.root)),
+        environment_dir=manifest.environment_dir,
+        stop=f"{manager.by_hand('stop')} || true",
+        start=manager.by_hand("start"),
+        artifacts=" ".join(shlex.quote(name) for name in manifest.artifacts),
+        directories=" ".join(f'"$root"/{shlex.quote(name)}' for name in (*manifest.logs, *manifest.artifacts))
+        or '"$aside"',
+        health=HEALTH.format(url=shlex.quote(manifest.health_url)) if manifest.health_url else "",
+    )

@@ -1,0 +1,75 @@
+"""The safety point: a backup of the state as found, uncommitted changes included. It is evidence, and the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rollbacks.procedures import backup, journal
+from rollbacks.procedures.base import Context, Facts, Step, StepFailed
+from rollbacks.tools import environment, files, git, service
+
+
+def as_found(context: Context) -> Path:
+    """Where what a tag cannot hold is kept for the undo: the index, and the configuration files."""
+    return context.state_dir / "found" / str(context.run)
+
+
+def apply(context: Context) -> Facts:
+    """Facts: commit, branch, snapshot, tree, environment, config {path: sha256}, running, pid, logs, restore_point."""
+    manifest, tag = context.manifest, context.safety_tag
+    if (as_found(context) / "facts.json").exists():  # what was found is written down once: later it is something else
+        return journal.read(as_found(context) / "facts.json")
+    head = git.head(manifest.root)
+    kept = as_found(context)
+    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.write(kept / "index", git.read_index(manifest.root), 0o600)
+    backup.copy_files(manifest, kept)
+    snapshot = git.snapshot(manifest.root, tag, f"State as found by rollback run {context.run}")
+    context.say(f"{tag} → {snapshot[:10]}\n")
+    into = backup.part(manifest, tag)
+    into.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not backup.place(manifest, tag).exists():
+        backup.copy_files(manifest, into)
+        backup.write_description(manifest, tag, snapshot, into)
+    point = backup.seal(manifest, tag, snapshot, into)
+    live = environment.current(manifest.live_environment)
+    status = service.for_service(manifest.service).status()
+    facts = {
+        "commit": head.commit,
+        "branch": head.branch,
+        "snapshot": snapshot,
+        "tree": git.tree_state(manifest.root, manifest.unwatched),
+        "environment": {"kind": live.kind, "target": live.target},
+        "config": config_hashes(context),
+        "running": status.running,
+        "pid": status.pid,
+        "logs": log_sizes(context),
+        "restore_point": point,
+    }
+    journal.write(kept / "facts.json", facts)
+    return facts
+
+
+def log_sizes(context: Context) -> dict[str, int]:
+    """Bytes by file name: what is written after them is new."""
+    folders = [files.inside(context.root, name) for name in context.manifest.logs]
+    return {path.name: path.stat().st_size for folder in folders for path in folder.glob("*.log")}
+
+
+def config_hashes(context: Context) -> dict[str, str]:
+    """sha256 by path, "" for a file that is not there."""
+    hashes = {}
+    for name in (*context.manifest.config, *context.manifest.secrets):
+        path = files.inside(context.root, name)
+        hashes[name] = files.sha256(path) if path.is_file() else ""
+    return hashes
+
+
+def verify(context: Context) -> None:
+    point = context.facts["safety"]["restore_point"]
+    wrong = backup.check(context.manifest, backup.Point(point["tag"], point["commit"], point["manifest_sha256"]))
+    if wrong:
+        raise StepFailed("The safety point cannot be trusted, so nothing is changed: " + "; ".join(wrong))
+
+
+SAFETY = Step("safety", "Safety point: keep the state as found", apply, verify=verify)

@@ -1,0 +1,114 @@
+"""The switch on the host: `python -m rollbacks.procedures.switcher JOURNAL`.
+
+A process of its own: it needs neither the database nor the broker, outlives the worker that launched it, and runs to
+its end. Run again, it converges: it looks at the real state (HEAD, links, hashes, main PID) and does what is missing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rollbacks.procedures import journal
+from rollbacks.tools import ToolError, environment, fence, files, git, service
+from rollbacks.tools.manifest import Service
+
+STOP_SECONDS = 30.0  # the service manager sends KILL by itself long before
+
+
+def main(path: Path) -> None:
+    with only_one(path.parent / "lock"):
+        written = journal.read(path)
+        fence.check(path.parent.parent, written["token"])
+        written["done"] = Switch(written).run()
+        journal.write(path, written)
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """A successor's switch waits here for the one that is still at work."""
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class Switch:
+    def __init__(self, written: journal.Journal) -> None:
+        self.written = written
+        self.goal = written["goal"]
+        self.root = Path(self.goal["root"])
+        self.live = Path(self.goal["live_environment"])
+        self.service = service.for_service(Service(**self.goal["service"]))
+
+    def run(self) -> journal.Journal:
+        status = self.service.status()
+        if self.written.get("done") and status.running == self.goal["running"] and self.in_place():
+            say("already switched")
+            return dict(self.written["done"])
+        stopped_at = time.time()
+        if status.running:
+            self.service.stop(STOP_SECONDS)
+        stopped = time.time()
+        try:
+            self.put_in_place()
+        finally:
+            # Whatever went wrong, a service that ran is started: a release that may be wrong beats none,
+            # and the undo that follows stops it again.
+            put = time.time()
+            if self.goal["running"]:
+                self.service.start()
+        pid = self.service.status().pid
+        started = time.time()
+        files.sync(self.root)
+        say(f"stopped in {stopped - stopped_at:.3f} s")
+        say(f"in place in {put - stopped:.3f} s")
+        say(f"started in {started - put:.3f} s")
+        return {"pid": pid, "stopped_at": stopped_at, "started_at": started}
+
+    def put_in_place(self) -> None:
+        self.put_code()
+        self.put_environment()
+        for name, source in self.goal["config"].items():
+            target = files.inside(self.root, name)
+            if not same(Path(source), target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                files.copy(Path(source), target)
+
+    def put_code(self) -> None:
+        if self.goal["snapshot"]:
+            head = git.Head(self.goal["commit"], self.goal["branch"])
+            git.put_back(self.root, self.goal["snapshot"], head, Path(self.goal["index"]).read_bytes())
+        else:
+            git.checkout(self.root, self.goal["commit"], self.goal["branch"])
+
+    def put_environment(self) -> None:
+        aside = Path(self.goal["set_aside"])
+        if self.goal["snapshot"]:
+            environment.switch_back(self.live, environment.Live(**self.goal["found_environment"]), aside)
+        elif self.goal["environment"]:
+            environment.switch(self.live, Path(self.goal["environment"]), aside)
+
+    def in_place(self) -> bool:
+        """Is the code there and the configuration right? (The environment's link cannot be half made.)"""
+        config = all(same(Path(source), self.root / name) for name, source in self.goal["config"].items())
+        return config and git.head(self.root).commit == self.goal["commit"]
+
+
+def same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and files.sha256(one) == files.sha256(other)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except ToolError as error:
+        say(str(error))
+        sys.exit(1)

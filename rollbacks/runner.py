@@ -1,0 +1,660 @@
+"""The machine's moves: what a worker does with a run (DESIGN 5).
+
+The run's row is the truth. A worker claims it with a lease and a fencing token, and each thing that it writes is
+written only while the token is still its own. A message to a worker is a hint, "look now": carry() may be called at
+any time, by anybody, twice or never; the sweeper calls it again for what has no living lease.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from incidents import actions as incidents
+from incidents.models import Review
+from portal.ledger.models import record
+from portal.ledger.moves import advance, born
+from portal.ledger.roles import holds, titles
+from rollbacks.heartbeat import Heartbeat
+from rollbacks.models import (
+    ACTIVE,
+    Approval,
+    Health,
+    HealthChange,
+    Plan,
+    RestorePoint,
+    RestorePointState,
+    Rollback,
+    RollbackLogEntry,
+    RollbackState,
+    Run,
+    Step,
+    StepState,
+    System,
+)
+from rollbacks.procedures import PROCEDURES, base
+from rollbacks.procedures.inspection import inspect
+from rollbacks.tools import ToolError, command, fence, probe, prober
+
+log = logging.getLogger(__name__)
+
+WORKER_STATES = [RollbackState.PLANNING, RollbackState.APPROVED, RollbackState.RUNNING, RollbackState.REVERTING]
+HEALTH_LOST_AFTER = 3  # looks in a row without a healthy answer, during the watch
+DEFAULT_OUTAGE = 1.0  # seconds: what a plan expects on a system that was never rolled back
+
+
+class Lost(Exception):
+    """The lease is somebody else's now: stop, and write nothing."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    run: int
+    token: int
+    holder: str
+
+
+# --- who may work ---------------------------------------------------------------------------------------------------
+
+
+def due() -> list[Run]:
+    """Runs that want a worker and have no living lease."""
+    wanted = Q(rollback__state__in=WORKER_STATES) | Q(restore_point__isnull=False, ended_at=None)
+    runs = Run.objects.filter(wanted).select_related("system").order_by("pk")
+    return [run for run in runs if not is_held(run)]
+
+
+def is_held(run: Run) -> bool:
+    """Does a living worker hold it? A holder that is known to be dead does not keep its lease."""
+    return run.is_held_now and not probe.is_dead(run.holder)
+
+
+def claim(pk: int) -> Claim | None:
+    """Take a run: the lease, and the next fencing token of its system. None when another holds it or its system."""
+    with transaction.atomic():
+        system = System.objects.locked(Run.objects.values_list("system_id", flat=True).get(pk=pk))
+        if any(is_held(each) for each in system.runs.filter(lease_until__gt=timezone.now())):
+            return None
+        system.fence += 1
+        system.save(update_fields=["fence"])
+        run = Run.objects.select_for_update().get(pk=pk)
+        run.token, run.holder, run.claims = system.fence, probe.identity(), run.claims + 1
+        run.worker = f"{socket.gethostname()} pid {os.getpid()}"
+        run.lease_until = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        run.save()
+    return Claim(pk, run.token, run.holder)
+
+
+@contextmanager
+def held(mine: Claim) -> Iterator[Run]:
+    """A transaction on the run's row. Raises Lost when the token is no longer ours; then nothing is written."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update(of=("self",)).select_related("system").filter(pk=mine.run, token=mine.token)
+        row = run.first()
+        if row is None:
+            raise Lost
+        yield row
+
+
+def release(mine: Claim) -> None:
+    Run.objects.filter(pk=mine.run, token=mine.token).update(lease_until=None)
+
+
+def carry(pk: int) -> None:
+    """Take a run as far as it goes now. Does nothing when somebody else is at it, or nothing is to be done."""
+    mine = claim(pk)
+    if mine is None:
+        return
+    with Heartbeat(mine.run, mine.token) as heart:
+        try:
+            while turn(mine, heart):
+                pass
+        except Lost:
+            log.warning("run %s was taken over: this worker lets go", pk)
+            return
+        finally:
+            release(mine)
+
+
+def turn(mine: Claim, heart: Heartbeat) -> bool:
+    """One move. True when there may be another one."""
+    run = Run.objects.select_related("rollback", "restore_point", "system").get(pk=mine.run)
+    if run.rollback is None:
+        return backup_turn(mine, run, heart)
+    match run.rollback.state:
+        case RollbackState.PLANNING:
+            return make_plan(mine, run)
+        case RollbackState.APPROVED:
+            return start(mine, run)
+        case RollbackState.RUNNING:
+            return next_step(mine, run, heart) or finish(mine, run)
+        case RollbackState.REVERTING:
+            return next_undo(mine, run, heart) or restored(mine, run)
+        case _:
+            return False
+
+
+# --- planning and starting ------------------------------------------------------------------------------------------
+
+
+def request_of(rollback: Rollback) -> base.Request:
+    point = rollback.target_point
+    known = base.Point(point.tag, point.commit, point.manifest_sha256) if point else None
+    return base.Request(rollback.target, known, rollback.with_configuration)
+
+
+def look_at(rollback: Rollback) -> tuple[base.Plan | None, str]:
+    """The plan as of now, or why there is none. Takes no lock: it reads the host."""
+    try:
+        return PROCEDURES[rollback.procedure].plan(rollback.system.manifest, request_of(rollback)), ""
+    except ToolError as error:
+        return None, str(error)
+
+
+def make_plan(mine: Claim, run: Run) -> bool:
+    rollback = run.rollback
+    assert rollback is not None
+    plan, trouble = look_at(rollback)
+    try:
+        with held(mine):
+            rollback = Rollback.objects.locked(rollback.pk)
+            if rollback.state != RollbackState.PLANNING:
+                return True
+            other = rollback.system.rollbacks.filter(state__in=ACTIVE).first()
+            if other is not None:
+                trouble = f"{other} of {rollback.system} is {other.get_state_display().lower()}: {until_over(other)}"
+            if plan is None or trouble:
+                refuse(rollback, trouble)
+                return False
+            keep_plan(rollback, plan, [])
+            advance(rollback, "plan", by=None, digest=plan.digest)
+            tell(rollback, f"{rollback} is planned and waits for approval: {rollback.rule.approval}.")
+            approve_at_once(rollback)
+    except IntegrityError:  # another rollback of the system became active between the look and the move
+        with held(mine):
+            refuse(Rollback.objects.locked(rollback.pk), "Another rollback of this system became active: see its page.")
+    return True
+
+
+def until_over(other: Rollback) -> str:
+    if other.state == RollbackState.MONITORING:
+        return "complete it early with a note, or abort it, then ask again."
+    return "wait for it, or cancel it, then ask again."
+
+
+def refuse(rollback: Rollback, trouble: str) -> None:
+    rollback.trouble = trouble
+    advance(rollback, "refuse", by=None, note=trouble)
+    tell(rollback, f"{rollback} was refused: {trouble}")
+
+
+def keep_plan(rollback: Rollback, plan: base.Plan, moved: list[str]) -> Plan:
+    body = plan.as_json()
+    body["shown"]["outage_seconds"] = expected_outage(rollback)
+    number = rollback.plans.count() + 1
+    return Plan.objects.create(rollback=rollback, number=number, digest=plan.digest, body=body, moved=moved)
+
+
+def expected_outage(rollback: Rollback) -> float:
+    """Seconds: the median of the last five measured on this system with this procedure, else a guess of one."""
+    entries = RollbackLogEntry.objects.filter(
+        rollback__system=rollback.system, rollback__procedure=rollback.procedure, outage_seconds__isnull=False
+    )
+    seen = list(entries.values_list("outage_seconds", flat=True)[:5])
+    return round(median(seen), 2) if seen else DEFAULT_OUTAGE
+
+
+def approve_at_once(rollback: Rollback) -> None:
+    """The Immediate rule: the requester's word is the approval, when the requester may give it (DESIGN 3)."""
+    requester = rollback.requested_by
+    if not rollback.rule.immediate or not holds(requester, rollback.rule.role):
+        return
+    plan = rollback.plan_now
+    assert plan is not None
+    vote = Approval.Vote.APPROVE
+    Approval.objects.create(plan=plan, voter=requester, vote=vote, roles=titles(requester), reason="Immediate rule")
+    advance(rollback, "approve", by=requester, note="Immediate rule: approved with the request")
+    open_review(rollback, Review.Kind.IMMEDIATE)
+
+
+def open_review(rollback: Rollback, kind: str) -> None:
+    incidents.open_review(
+        incident=rollback.incident,
+        kind=kind,
+        subject=f"{rollback} of {rollback.system}",
+        url=rollback.get_absolute_url(),
+        reason=rollback.reason,
+        by=rollback.requested_by,
+    )
+
+
+def start(mine: Claim, run: Run) -> bool:
+    """Plan again; what was approved has to be what would happen. Otherwise the approval is void."""
+    rollback = run.rollback
+    assert rollback is not None
+    plan, trouble = look_at(rollback)
+    with held(mine) as row:
+        rollback = Rollback.objects.locked(rollback.pk)
+        if rollback.state != RollbackState.APPROVED:
+            return True
+        approved = rollback.plan_now
+        assert approved is not None
+        if plan is None:
+            refuse(rollback, trouble)
+            return False
+        if plan.digest != approved.digest:
+            moved = what_moved(approved.body["essence"], plan.essence)
+            keep_plan(rollback, plan, moved)
+            advance(rollback, "void", by=None, note="; ".join(moved), digest=plan.digest)
+            tell(rollback, f"The approval of {rollback} is void, because the system has changed: {'; '.join(moved)}.")
+            return False
+        lay_out_steps(row, rollback.procedure)
+        advance(rollback, "start", by=None, digest=plan.digest, worker=row.worker)
+        tell(rollback, f"{rollback} of {rollback.system} has started.", "mitigate")
+    manifest = run.system.manifest
+    if manifest.health_url:
+        fence.hold(manifest.state_dir, mine.token, mine.holder)
+        prober.start(manifest.health_url, prober_file(run))
+    return True
+
+
+def lay_out_steps(run: Run, procedure: str) -> None:
+    run.started_at = timezone.now()
+    run.save(update_fields=["started_at"])
+    Step.objects.bulk_create(
+        Step(run=run, number=number, name=step.name, title=step.title, outage=step.outage)
+        for number, step in enumerate(PROCEDURES[procedure].steps, 1)
+    )
+
+
+def what_moved(before: base.Facts, now: base.Facts) -> list[str]:
+    """What differs between two plans, in words."""
+    words = {
+        "commit": "the deployed commit",
+        "branch": "the branch",
+        "tree": "uncommitted files",
+        "packages": "the installed packages",
+        "environment": "the virtual environment",
+    }
+    found, new = before["found"], now["found"]
+    moved = [said for key, said in words.items() if found.get(key) != new.get(key)]
+    old_config, new_config = found.get("configuration", {}), new.get("configuration", {})
+    moved += [f"{name}" for name in new_config if old_config.get(name) != new_config[name]]
+    if not moved and before["goal"] != now["goal"]:
+        moved.append("what the target holds")
+    return [f"{each} changed" if each != "uncommitted files" else "the work tree changed" for each in moved]
+
+
+# --- steps ----------------------------------------------------------------------------------------------------------
+
+
+def prober_file(run: Run) -> Path:
+    return run.system.manifest.state_dir / "probes" / f"{run.pk}.jsonl"
+
+
+def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
+    rollback, point = run.rollback, run.restore_point
+    if rollback is not None:
+        plan = rollback.plan_now
+        assert plan is not None
+        essence, began = plan.body["essence"], rollback.started_at or timezone.now()
+    else:
+        assert point is not None
+        essence, began = {"goal": {"tag": point.tag, "message": point.reason or "Pre-deployment backup"}}, point.made_at
+    return base.Context(
+        manifest=run.system.manifest,
+        run=run.pk,
+        token=mine.token,
+        holder=mine.holder,
+        essence=essence,
+        safety_tag=f"failed-{began:%Y%m%d-%H%M%S}",
+        say=heart.say,
+        stopped=heart.stopped,
+        facts={step.name: step.facts for step in run.steps.all() if step.facts},
+    )
+
+
+def procedure_of(run: Run) -> base.Procedure:
+    return PROCEDURES[run.rollback.procedure if run.rollback else "backup"]
+
+
+def subject_of(run: Run) -> Rollback | RestorePoint:
+    subject = run.rollback or run.restore_point
+    assert subject is not None
+    return subject
+
+
+def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
+    """Carry out the first step that is not done. False when all are."""
+    with held(mine) as row:
+        step = row.steps.exclude(state=StepState.DONE).order_by("number").first()
+        if step is None:
+            return False
+        taken_over = step.state == StepState.RUNNING
+        step.state, step.token, step.trouble = StepState.RUNNING, mine.token, ""
+        step.started_at, step.ended_at = (step.started_at if taken_over else None) or timezone.now(), None
+        step.save()
+        if taken_over:
+            record(subject_of(run), f"step {step.name} taken over", by=None, token=mine.token, worker=row.worker)
+    context = context_for(mine, run, heart)
+    definition = procedure_of(run).step(step.name)
+    heart.attend(step.pk, context.manifest)
+    if taken_over:
+        heart.say(f"— taken over by {row.worker} (token {mine.token}) —\n")
+    try:
+        step.facts = reach(definition, context, taken_over)
+        trouble = ""
+    except fence.Superseded as error:
+        return superseded(mine, run, str(error))
+    except ToolError as error:
+        trouble = str(error)
+    except Exception as error:  # a fault of ours or of the host: the way back is the same
+        log.exception("step %s of run %s", step.name, run.pk)
+        trouble = f"{type(error).__name__}: {error}"
+    heart.flush()
+    return step_ended(mine, run, step, trouble)
+
+
+def reach(definition: base.Step, context: base.Context, taken_over: bool) -> base.Facts:
+    """Apply and verify, under the fence. What a dead worker left running is ended first, then the goal is probed."""
+    fence.hold(context.state_dir, context.token, context.holder)
+    facts = None
+    if taken_over:
+        command.reap(context.groups)
+        facts = definition.probe(context)
+    context.facts[definition.name] = facts if facts is not None else definition.apply(context)
+    definition.verify(context)
+    return context.facts[definition.name]
+
+
+def step_ended(mine: Claim, run: Run, step: Step, trouble: str) -> bool:
+    with held(mine):
+        step.state = StepState.FAILED if trouble else StepState.DONE
+        step.trouble, step.ended_at = trouble, timezone.now()
+        step.save()
+        subject = subject_of(run)
+        seconds = round(step.seconds or 0, 3)
+        record(subject, f"step {step.name} {step.state}", by=None, note=trouble, seconds=seconds, token=mine.token)
+        if "restore_point" in step.facts and not trouble:
+            keep_point(run, step.facts["restore_point"])
+        if trouble and run.rollback is not None:
+            fail(run.rollback.pk, f"{step.title}: {trouble}")
+    return not (trouble and run.rollback is None)
+
+
+def keep_point(run: Run, sealed: base.Facts) -> None:
+    """Enter what a step sealed into the catalogue: the backup's own point, or a rollback's safety point."""
+    point = run.restore_point
+    if point is None:
+        point, made = RestorePoint.objects.get_or_create(
+            system=run.system,
+            tag=sealed["tag"],
+            defaults={"kind": RestorePoint.Kind.SAFETY, "reason": f"State as found by {run.rollback}"},
+        )
+        if made:
+            born(point, "create", by=None)
+    point = RestorePoint.objects.locked(point.pk)
+    if point.state != RestorePointState.CREATING:
+        return
+    point.commit, point.manifest_sha256 = sealed["commit"], sealed["manifest_sha256"]
+    point.size, point.parts = sealed["size"], sealed["parts"]
+    advance(point, "seal", by=None, commit=point.commit, manifest=point.manifest_sha256)
+
+
+def fail(pk: int, trouble: str) -> None:
+    """running or monitoring → reverting; quietly nothing when a person's abort was faster."""
+    rollback = Rollback.objects.locked(pk)
+    if rollback.state in (RollbackState.RUNNING, RollbackState.MONITORING):
+        rollback.trouble = trouble
+        advance(rollback, "fail", by=None, note=trouble)
+        tell(rollback, f"{rollback} failed and is being undone. {trouble}", "reopen")
+
+
+def superseded(mine: Claim, run: Run, trouble: str) -> bool:
+    """The host knows a higher token. If our own row does not, another portal drives this host: a person decides."""
+    with held(mine):
+        if run.rollback is not None:
+            hold(Rollback.objects.locked(run.rollback.pk), trouble, [])
+    return False
+
+
+def hold(rollback: Rollback, trouble: str, by_hand: list[str]) -> None:
+    """running or reverting → held, with what to type. The interrupted step keeps its trouble."""
+    rollback.run.steps.filter(state__in=[StepState.RUNNING, StepState.UNDOING]).update(
+        state=StepState.FAILED, trouble=trouble, ended_at=timezone.now()
+    )
+    rollback.trouble, rollback.by_hand = trouble, by_hand
+    advance(rollback, "hold", by=None, note=trouble)
+    tell(rollback, f"{rollback} is held and needs a person. {trouble}")
+
+
+# --- undoing --------------------------------------------------------------------------------------------------------
+
+
+def next_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
+    """Undo the last step that was begun. False when there is none left."""
+    with held(mine) as row:
+        begun = row.steps.exclude(state__in=[StepState.WAITING, StepState.UNDONE])
+        step = begun.order_by("-number").first()
+        if step is None:
+            return False
+        taken_over = step.state in (StepState.RUNNING, StepState.UNDOING)
+        step.state, step.token = StepState.UNDOING, mine.token
+        step.save()
+    context = context_for(mine, run, heart)
+    definition = procedure_of(run).step(step.name)
+    heart.attend(step.pk, context.manifest, undoing=True)
+    trouble = undo(definition, context, taken_over)
+    heart.flush()
+    with held(mine):
+        rollback = Rollback.objects.locked(run.rollback_id)
+        if trouble:
+            hold(rollback, f"Undoing “{step.title}” failed: {trouble}", definition.by_hand(context))
+            return False
+        step.state, step.ended_at = StepState.UNDONE, timezone.now()
+        step.save()
+        record(rollback, f"step {step.name} undone", by=None, token=mine.token)
+    return True
+
+
+def undo(definition: base.Step, context: base.Context, taken_over: bool) -> str:
+    """ "" or why it could not be undone."""
+    try:
+        fence.hold(context.state_dir, context.token, context.holder)
+        if taken_over:
+            command.reap(context.groups)
+        definition.undo(context)
+    except ToolError as error:
+        return str(error)
+    except Exception as error:  # whatever it is: a person has to know, nothing may be retried blindly
+        log.exception("undo of %s in run %s", definition.name, context.run)
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def restored(mine: Claim, run: Run) -> bool:
+    measured = stop_measuring(run)
+    with held(mine) as row:
+        rollback = Rollback.objects.locked(run.rollback_id)
+        if rollback.state != RollbackState.REVERTING:
+            return True
+        row.measured, row.ended_at = measured, timezone.now()
+        row.save(update_fields=["measured", "ended_at"])
+        write_log(rollback, row, RollbackLogEntry.Outcome.REVERTED)
+        mark_left_behind(run, "")
+        advance(rollback, "restore", by=None)
+        tell(rollback, f"{rollback} was undone: {rollback.system} is as it was found.")
+    return False
+
+
+# --- the end, and the watch -----------------------------------------------------------------------------------------
+
+
+def finish(mine: Claim, run: Run) -> bool:
+    """All steps are verified: write the log entry, and watch."""
+    measured = stop_measuring(run)
+    with held(mine) as row:
+        rollback = Rollback.objects.locked(run.rollback_id)
+        if rollback.state != RollbackState.RUNNING:
+            return True
+        row.measured, row.ended_at = measured, timezone.now()
+        row.save(update_fields=["measured", "ended_at"])
+        entry = write_log(rollback, row, RollbackLogEntry.Outcome.SUCCEEDED)
+        mark_left_behind(run, f"left behind by {rollback}")
+        minutes = run.system.manifest.watch_minutes
+        rollback.watch_until = timezone.now() + timedelta(minutes=minutes)
+        advance(rollback, "watch", by=None, downtime=entry.downtime_seconds, outage=entry.outage_seconds)
+        tell(
+            rollback,
+            f"{rollback}: {run.system} is back and verified. Its health is watched for {minutes:g} min.",
+            "monitor",
+        )
+    return False
+
+
+def stop_measuring(run: Run) -> dict[str, float]:
+    """Seconds {"total", "down", "outage"}; without a health URL only the total is known."""
+    assert run.started_at is not None
+    total = (timezone.now() - run.started_at).total_seconds()
+    path = prober_file(run)
+    if not path.exists():
+        return {"total": round(total, 3)}
+    prober.stop(path)
+    seen = prober.read(path)
+    return {"total": round(total, 3), "down": round(seen.down_seconds, 3), "outage": round(seen.outage_seconds, 3)}
+
+
+def write_log(rollback: Rollback, run: Run, outcome: str) -> RollbackLogEntry:
+    entry, _ = RollbackLogEntry.objects.update_or_create(
+        rollback=rollback,
+        defaults={
+            "outcome": outcome,
+            "trigger": rollback.reason,
+            "rollback_seconds": run.measured["total"],
+            "downtime_seconds": run.measured.get("down"),
+            "outage_seconds": run.measured.get("outage"),
+        },
+    )
+    return entry
+
+
+def mark_left_behind(run: Run, reason: str) -> None:
+    """The state that was left is never offered as a target (and, once restored, is no longer bad)."""
+    points = run.system.restore_points.filter(kind=RestorePoint.Kind.SAFETY, reason=f"State as found by {run.rollback}")
+    points.update(bad=bool(reason), bad_reason=reason)
+
+
+def tell(rollback: Rollback, text: str, move: str = "") -> None:
+    """The incident moves with its rollback, and its timeline tells the story."""
+    if rollback.incident_id:
+        incidents.carry(rollback.incident_id, move, note=text, url=rollback.get_absolute_url())
+
+
+def expire() -> list[Rollback]:
+    """awaiting_approval, approved → expired, for what nobody decided or no worker started in time."""
+    late = Rollback.objects.filter(
+        state__in=[RollbackState.AWAITING_APPROVAL, RollbackState.APPROVED], expires_at__lte=timezone.now()
+    )
+    ended = []
+    for pk in late.values_list("pk", flat=True):
+        with transaction.atomic():
+            rollback = Rollback.objects.locked(pk)
+            if rollback.state in (RollbackState.AWAITING_APPROVAL, RollbackState.APPROVED):
+                advance(rollback, "expire", by=None, note=f"after {rollback.rule.expires_minutes} min")
+                tell(rollback, f"{rollback} has expired: nobody approved it in time. Ask again if it is still needed.")
+                ended.append(rollback)
+    return ended
+
+
+def look(system: System, seen: probe.Health | None) -> None:
+    """Enter one look at a system's health; move what is under watch."""
+    now = timezone.now()
+    health = Health.UNKNOWN if seen is None else Health.HEALTHY if seen.ok else Health.UNHEALTHY
+    detail = seen.detail[:300] if seen else "the manifest names no health URL"
+    changed = health != system.health
+    System.objects.filter(pk=system.pk).update(
+        health=health, health_detail=detail, health_checked_at=now, **({"health_since": now} if changed else {})
+    )
+    if changed:
+        HealthChange.objects.create(system=system, at=now, health=health, detail=detail)
+        system.health_since = now
+    for rollback in system.rollbacks.filter(state=RollbackState.MONITORING):
+        watch(rollback, health, system.health_since)
+
+
+def watch(rollback: Rollback, health: str, since: object) -> None:
+    """monitoring → completed when its time is over; → reverting when health is lost for some looks in a row."""
+    now = timezone.now()
+    lost_after = timedelta(seconds=settings.HEALTH_SECONDS * HEALTH_LOST_AFTER)
+    with transaction.atomic():
+        rollback = Rollback.objects.locked(rollback.pk)
+        if rollback.state != RollbackState.MONITORING:
+            return
+        if health == Health.UNHEALTHY and now - since >= lost_after:  # type: ignore[operator]
+            fail(rollback.pk, f"Health was lost during the watch: {rollback.system.health_detail}")
+        elif health != Health.UNHEALTHY and rollback.watch_until and now >= rollback.watch_until:
+            advance(rollback, "complete", by=None, note="the watch is over, and health held")
+            tell(rollback, f"{rollback} is complete: {rollback.system} stayed healthy through the watch.")
+
+
+def refresh(system: System) -> None:
+    """Look at the host: what is deployed, what could be gone back to."""
+    seen = inspect(system.manifest)
+    System.objects.filter(pk=system.pk).update(facts=seen, facts_at=timezone.now())
+
+
+# --- backups --------------------------------------------------------------------------------------------------------
+
+
+def backup_turn(mine: Claim, run: Run, heart: Heartbeat) -> bool:
+    if run.ended_at is not None:
+        return False
+    if run.started_at is None:
+        with held(mine) as row:
+            lay_out_steps(row, "backup")
+        return True
+    if run.steps.filter(state__in=[StepState.FAILED, StepState.UNDOING, StepState.UNDONE]).exists():
+        return backup_undo(mine, run, heart)
+    if next_step(mine, run, heart):
+        return True
+    if run.steps.exclude(state=StepState.DONE).exists():
+        return True  # a step failed: undo what was made
+    return backup_ended(mine, "")
+
+
+def backup_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
+    """Take away what a failed backup made; its point is failed, and says why."""
+    failed = run.steps.filter(state=StepState.FAILED).order_by("-number").first()
+    trouble = f"{failed.title}: {failed.trouble}" if failed else ""
+    context = context_for(mine, run, heart)
+    for step in run.steps.exclude(state=StepState.WAITING).order_by("-number"):
+        trouble += undo(procedure_of(run).step(step.name), context, taken_over=True)
+    return backup_ended(mine, trouble)
+
+
+def backup_ended(mine: Claim, trouble: str) -> bool:
+    with held(mine) as row:
+        row.ended_at = timezone.now()
+        row.save(update_fields=["ended_at"])
+        point = RestorePoint.objects.locked(row.restore_point_id)
+        if not trouble:
+            advance(point, "verify", by=None)
+        elif point.state == RestorePointState.CREATING:
+            point.problem = trouble
+            advance(point, "fail", by=None, note=trouble)
+        else:
+            point.problem = trouble
+            advance(point, "distrust", by=None, note=trouble)
+    return False

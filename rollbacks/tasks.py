@@ -1,0 +1,84 @@
+"""Celery as a door: each task fetches and calls the runner. Any of them may be lost, late, or run twice."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_ready
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import KombuError, OperationalError
+
+from rollbacks import runner
+from rollbacks.models import Run, System
+from rollbacks.tools import probe
+
+log = logging.getLogger(__name__)
+
+FACTS_SECONDS = 10  # between two looks at what is deployed
+AT_ONCE = 16  # systems whose health one worker asks for at the same time
+
+
+@shared_task
+def carry(run: int) -> None:
+    """Take a run as far as it goes."""
+    runner.carry(run)
+
+
+@shared_task
+def sweep() -> None:
+    """Hand on what has no living lease, what was approved but never started, and end what has expired."""
+    runner.expire()
+    for run in runner.due():
+        send(carry, run.system.queue, run.pk)
+
+
+@shared_task
+def watch_health() -> None:
+    """Ask each host's worker to look at its systems."""
+    for host in System.objects.filter(retired=False).values_list("host", flat=True).distinct():
+        send(look, f"watch.{host}", host, expires=settings.HEALTH_SECONDS * 2)
+
+
+@shared_task
+def look(host: str) -> None:
+    """Look at every system of this host: its health each time, what is deployed every ten seconds."""
+    systems = list(System.objects.filter(host=host, retired=False))
+    urls = [system.manifest.health_url for system in systems]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        seen = list(pool.map(lambda url: probe.health(url) if url else None, urls))
+    for system, health in zip(systems, seen, strict=True):
+        runner.look(system, health)
+    for system in systems:
+        if system.facts_at is None or (timezone.now() - system.facts_at).total_seconds() > FACTS_SECONDS:
+            runner.refresh(system)
+
+
+def hint(run: Run) -> None:
+    """Once the transaction is committed, tell the host's worker to look now. A lost hint is found by the sweeper."""
+    transaction.on_commit(partial(send, carry, run.system.queue, run.pk))
+
+
+def refresh_soon(system: System) -> None:
+    transaction.on_commit(partial(send, look, f"watch.{system.host}", system.host))
+
+
+def send(task: Any, queue: str, *args: Any, expires: float | None = None) -> bool:
+    """False, and a line in the log, when the broker is down: nothing is lost, it only takes until the next sweep."""
+    try:
+        task.apply_async(args=args, queue=queue, expires=expires, retry=False)
+    except (KombuError, OperationalError, OSError) as error:
+        log.warning("the broker is down (%s): %s%s waits for the sweeper", error, task.name, args)
+        return False
+    return True
+
+
+@worker_ready.connect
+def sweep_at_start(**kwargs: Any) -> None:
+    """A worker that comes up looks at once for what its predecessor left."""
+    send(sweep, "portal")

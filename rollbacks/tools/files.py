@@ -1,0 +1,100 @@
+"""Files: safe paths, hashes, and writes that are whole and on disk, or did not happen."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from rollbacks.tools import ToolError
+
+CHUNK = 1024 * 1024
+
+
+class UnsafePath(ToolError):
+    """A path that leaves its root, or could be taken for an option."""
+
+
+def inside(root: Path, relative: str) -> Path:
+    """root/relative. Raises UnsafePath for an absolute path, "..", a leading "-", or a symlink that leads out."""
+    path = Path(relative)
+    if not relative or "\x00" in relative or relative.startswith("-") or path.is_absolute() or ".." in path.parts:
+        raise UnsafePath(f"{relative!r} is not a safe path: name it relative to {root}, without “..” or a leading “-”.")
+    joined = root / path
+    if not joined.parent.resolve().is_relative_to(root.resolve()):
+        raise UnsafePath(f"{relative!r} leads out of {root} through a link.")
+    return joined
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def write(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Replace the file's content as a whole, on disk when this returns. An existing file's mode and owner stay."""
+    before = path.stat() if path.exists() else None
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            keep_owner(file.fileno(), before, mode)
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def keep_owner(number: int, before: os.stat_result | None, mode: int | None) -> None:
+    wanted = mode if mode is not None else (before.st_mode & 0o7777 if before else 0o644)
+    os.fchmod(number, wanted)
+    if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
+        os.fchown(number, before.st_uid, before.st_gid)
+
+
+def sync_directory(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A whole copy, on disk when this returns, with the source's mode."""
+    write(target, source.read_bytes(), source.stat().st_mode & 0o7777)
+
+
+def sync(path: Path) -> None:
+    """Everything written to the file system that holds `path` is on disk when this returns."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(number) != 0:
+            raise ToolError(f"{path} could not be synced: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(number)
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the file system of the path, or of its nearest parent that exists."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def tree_bytes(path: Path) -> int:
+    """Bytes of all regular files under the path; 0 when it is not there."""
+    if path.is_file():
+        return path.stat().st_size
+    found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return sum(each.stat().st_size for each in found if each.is_file() and not each.is_symlink())

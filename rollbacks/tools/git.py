@@ -1,0 +1,375 @@
+"""Git, through GitPython. Nothing here runs a hook, opens a pager or asks for a password, and no word that came from a
+person can be taken for an option."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from git import Repo
+from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
+
+from rollbacks.tools import ToolError, files
+
+NAME = "Rollback portal"
+MAIL = "rollback-portal@localhost"
+IDENTITY = {
+    "GIT_AUTHOR_NAME": NAME,
+    "GIT_AUTHOR_EMAIL": MAIL,
+    "GIT_COMMITTER_NAME": NAME,
+    "GIT_COMMITTER_EMAIL": MAIL,
+}
+QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
+NO_HOOKS = ["-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"]
+REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
+KINDS = {"A": "added", "M": "modified", "D": "deleted", "T": "modified", "U": "conflicted"}
+LOCK_PATIENCE = 3.0  # seconds for somebody else's git command to end
+SHOWN = 200  # commits and files that a plan lists at most
+
+
+class GitError(ToolError):
+    """A git command did not go as it should."""
+
+
+class UnknownRef(GitError):
+    """No such commit, tag or branch; the message names near ones."""
+
+
+@dataclass(frozen=True)
+class Head:
+    commit: str  # 40 hex digits
+    branch: str  # "" when detached
+
+
+@dataclass(frozen=True)
+class Commit:
+    sha: str
+    subject: str
+    author: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class FileChange:
+    path: str
+    kind: str  # added, modified, deleted, conflicted, untracked
+    added: int = -1  # lines; -1 when it cannot be said (a binary, an untracked file)
+    removed: int = -1
+
+
+def git(root: Path, *args: str, env: dict[str, str] | None = None, timeout: float | None = None) -> str:
+    """Standard output of one git command, without the last newline. Raises GitError."""
+    try:
+        said: str = Repo(root).git.execute(
+            ["git", *NO_HOOKS, *args],
+            env={**QUIET, **(env or {})},
+            kill_after_timeout=timeout,
+            strip_newline_in_stdout=True,
+        )
+    except GitCommandError as error:
+        words = str(error.stderr).replace("stderr:", "").strip().strip("'\n ") or f"code {error.status}"
+        raise GitError(f"git {args[0]} failed in {root}: {words}") from error
+    except (InvalidGitRepositoryError, NoSuchPathError) as error:
+        raise GitError(
+            f"{root} is no git checkout. Clone the system there, or correct “root” in its manifest."
+        ) from error
+    return said
+
+
+def check_checkout(root: Path) -> None:
+    """Raises GitError, with what to do, unless root is the top of a checkout with a commit, and at rest."""
+    if not root.is_dir():
+        raise GitError(f"{root} does not exist. Clone the system there, or correct “root” in its manifest.")
+    if git(root, "rev-parse", "--is-inside-work-tree") != "true":
+        raise GitError(f"{root} is a bare repository. “root” in the manifest has to be a checkout.")
+    top = Path(git(root, "rev-parse", "--show-toplevel"))
+    if top.resolve() != root.resolve():
+        raise GitError(f"{root} is inside the checkout {top}. Name the top of the checkout as “root” in the manifest.")
+    if not has_commit(root):
+        raise GitError(f"{root} has no commit yet: there is nothing to go back to.")
+    for name, word in (("MERGE_HEAD", "merge"), ("rebase-merge", "rebase"), ("rebase-apply", "rebase")):
+        if git_path(root, name).exists():
+            raise GitError(
+                f"{root} is in the middle of a {word}. Finish it or `git {word} --abort` it, then try again."
+            )
+
+
+def has_commit(root: Path) -> bool:
+    try:
+        git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    except GitError:
+        return False
+    return True
+
+
+def git_path(root: Path, name: str) -> Path:
+    return root / git(root, "rev-parse", "--git-path", name)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def head(root: Path) -> Head:
+    commit, name = git(root, "rev-parse", "HEAD", "--symbolic-full-name", "HEAD").splitlines()
+    return Head(commit, name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else "")
+
+
+def resolve(root: Path, ref: str) -> str:
+    """The commit that a tag, branch or (short) hash names. Raises UnknownRef."""
+    if not REF.fullmatch(ref) or ".." in ref:
+        raise UnknownRef(f"{ref!r} is no name of a commit, tag or branch.")
+    try:
+        return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    except GitError:
+        names = git(root, "tag", "--list", "--sort=-creatordate").splitlines()
+        near = difflib.get_close_matches(ref, names, 3, 0.5) or names[:3]
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise UnknownRef(f"{root} knows no commit, tag or branch {ref!r}.{hint}") from None
+
+
+FORMAT = "--format=%H%x1f%s%x1f%an%x1f%cI%x1e"
+
+
+def commits(root: Path, *args: str) -> list[Commit]:
+    said = git(root, "log", FORMAT, *args)
+    rows = [row.strip("\n").split("\x1f") for row in said.split("\x1e") if row.strip("\n")]
+    return [Commit(sha, subject, author, datetime.fromisoformat(at)) for sha, subject, author, at in rows]
+
+
+def log(root: Path, limit: int = 20) -> list[Commit]:
+    return commits(root, f"--max-count={limit}", "HEAD", "--")
+
+
+def commit(root: Path, sha: str) -> Commit:
+    return commits(root, "--max-count=1", "--end-of-options", sha, "--")[0]
+
+
+def between(root: Path, old: str, new: str) -> list[Commit]:
+    """Commits that `new` has and `old` has not, the newest first, at most 200."""
+    return commits(root, f"--max-count={SHOWN}", "--end-of-options", f"{old}..{new}", "--")
+
+
+def changed_files(root: Path, old: str, new: str) -> list[FileChange]:
+    """What differs from `old` to `new`, by path."""
+    kinds = git(root, "diff", "--no-renames", "--name-status", "-z", "--end-of-options", old, new, "--").split("\0")
+    counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "--end-of-options", old, new, "--"))
+    pairs = zip(kinds[::2], kinds[1::2], strict=False)
+    return [FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1))) for kind, path in pairs if path]
+
+
+def numstat(said: str) -> dict[str, tuple[int, int]]:
+    rows = [row.split("\t", 2) for row in said.split("\0") if row.count("\t") >= 2]
+    return {path: (-1, -1) if added == "-" else (int(added), int(removed)) for added, removed, path in rows}
+
+
+def show(root: Path, commit: str, path: str) -> bytes | None:
+    """A file's content in a commit; None when it is not there."""
+    repo = Repo(root)
+    try:
+        blob = repo.commit(commit).tree / path
+    except (KeyError, ValueError, GitCommandError):
+        return None
+    return bytes(blob.data_stream.read()) if blob.type == "blob" else None
+
+
+def uncommitted(root: Path) -> list[FileChange]:
+    """Tracked files that differ from HEAD (staged or not), and untracked ones that are not ignored."""
+    said = git(root, "diff", "--no-renames", "--name-status", "-z", "HEAD", "--").split("\0")
+    counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "HEAD", "--"))
+    changed = [
+        FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1)))
+        for kind, path in zip(said[::2], said[1::2], strict=False)
+        if path
+    ]
+    others = git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    return changed + [FileChange(path, "untracked") for path in others if path]
+
+
+def tree_state(root: Path, ignoring: Sequence[str] = ()) -> str:
+    """sha256 over HEAD, branch, and content and mode of every tracked, or untracked and not ignored, file."""
+    now = head(root)
+    with spare_index(root) as env:
+        add_all(root, env, ignoring)
+        tree = git(root, "write-tree", env=env)
+    return hashlib.sha256(f"{now.commit} {now.branch} {tree}".encode()).hexdigest()
+
+
+def add_all(root: Path, env: dict[str, str], ignoring: Sequence[str] = ()) -> None:
+    """Everything into the spare index; what is to be ignored is taken out again (an excluding pathspec would fail on
+    a path that .gitignore names too)."""
+    git(root, "add", "--all", "--", ".", env=env)
+    if ignoring:
+        git(root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", *ignoring, env=env)
+
+
+@contextmanager
+def spare_index(root: Path) -> Iterator[dict[str, str]]:
+    """The environment in which git works on a copy of the index, so that the real one stays as it is."""
+    real = git_path(root, "index")
+    number, name = tempfile.mkstemp(dir=real.parent, prefix="portal-index-")
+    os.close(number)
+    copy = Path(name)
+    try:
+        copy.write_bytes(real.read_bytes()) if real.exists() else copy.unlink()
+        yield {"GIT_INDEX_FILE": name}
+    finally:
+        copy.unlink(missing_ok=True)
+        Path(f"{name}.lock").unlink(missing_ok=True)
+
+
+def read_index(root: Path) -> bytes:
+    path = git_path(root, "index")
+    return path.read_bytes() if path.exists() else b""
+
+
+def tags(root: Path, pattern: str = "*") -> list[tuple[str, str, datetime]]:
+    """(name, commit, time) of the tags that match, the newest first."""
+    form = "--format=%(refname:strip=2)%1f%(objectname)%1f%(*objectname)%1f%(creatordate:unix)"
+    rows = git(root, "tag", "--list", "--sort=-creatordate", form, "--", pattern).splitlines()
+    parts = [row.split("\x1f") for row in rows]
+    return [(name, peeled or own, datetime.fromtimestamp(int(at or 0), UTC)) for name, own, peeled, at in parts]
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def exclude(root: Path, pattern: str) -> None:
+    """Let git not see files of the pattern in this checkout, without a change to its .gitignore."""
+    path = git_path(root, "info/exclude")
+    lines = path.read_text().splitlines() if path.exists() else []
+    if pattern not in lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, "\n".join([*lines, pattern, ""]).encode())
+
+
+def tag(root: Path, name: str, commit: str, message: str) -> None:
+    """An annotated tag. Raises GitError when the name is taken by another commit; the same commit is fine."""
+    known = tagged(root, name)
+    if known == commit:
+        return
+    if known:
+        raise GitError(f"The tag {name} exists already and names {known[:10]}. Nothing was changed; try again.")
+    git(root, "tag", "--annotate", "--message", message, "--end-of-options", name, commit, env=IDENTITY)
+
+
+def tagged(root: Path, name: str) -> str:
+    """The commit of a tag, or ""."""
+    try:
+        return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/tags/{name}^{{commit}}")
+    except GitError:
+        return ""
+
+
+def delete_tag(root: Path, name: str) -> None:
+    if tagged(root, name):
+        git(root, "tag", "--delete", "--end-of-options", name)
+
+
+def push_tag(root: Path, name: str, timeout: float = 30) -> bool:
+    """False when there is no remote. Raises GitError when it cannot be pushed within `timeout` seconds."""
+    remotes = git(root, "remote").splitlines()
+    if not remotes:
+        return False
+    remote = "origin" if "origin" in remotes else remotes[0]
+    git(root, "push", "--quiet", remote, f"refs/tags/{name}", timeout=timeout)
+    return True
+
+
+def snapshot(root: Path, name: str, message: str) -> str:
+    """Tag a commit that holds the tree as found, uncommitted and untracked files included; returns the commit.
+
+    HEAD itself when nothing is uncommitted. Index, work tree and HEAD stay as they are. An existing tag is kept.
+    """
+    if known := tagged(root, name):
+        return known
+    parent = git(root, "rev-parse", "HEAD")
+    with spare_index(root) as env:
+        add_all(root, env)
+        tree = git(root, "write-tree", env=env)
+    made = parent
+    if tree != git(root, "rev-parse", f"{parent}^{{tree}}"):
+        made = git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
+    tag(root, name, made, message)
+    return made
+
+
+def add_worktree(root: Path, path: Path, commit: str) -> None:
+    """A detached work tree of the commit, made anew whatever a killed worker left there."""
+    remove_worktree(root, path)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    git(root, "worktree", "add", "--detach", "--force", "--end-of-options", str(path), commit)
+
+
+def remove_worktree(root: Path, path: Path) -> None:
+    if path.exists():
+        try:
+            git(root, "worktree", "remove", "--force", "--force", "--", str(path))
+        except GitError:
+            remove_tree(path)  # git does not know it (any more)
+    git(root, "worktree", "prune")
+
+
+def remove_tree(path: Path) -> None:
+    for folder, folders, names in os.walk(path, topdown=False):
+        for name in names:
+            Path(folder, name).unlink()
+        for name in folders:
+            each = Path(folder, name)
+            each.unlink() if each.is_symlink() else each.rmdir()
+    path.rmdir()
+
+
+def checkout(root: Path, target: str, branch: str = "") -> None:
+    """Bring index and work tree to the commit; detached, or on a branch that names it. Tracked edits are replaced."""
+    clear_lock(root)
+    if branch:
+        if git(root, "rev-parse", "--verify", "--end-of-options", f"refs/heads/{branch}") != target:
+            raise GitError(f"The branch {branch} no longer names {target[:10]}: it is not checked out.")
+        git(root, "checkout", "--quiet", "--force", branch, "--")
+    else:
+        git(root, "checkout", "--quiet", "--force", "--detach", commit(root, target).sha, "--")
+
+
+def put_back(root: Path, snapshot: str, found: Head, index: bytes) -> None:
+    """The work tree of the snapshot, with HEAD, branch and index as they were found."""
+    checkout(root, snapshot)
+    if found.branch:
+        git(root, "symbolic-ref", "HEAD", f"refs/heads/{found.branch}")
+        if git(root, "rev-parse", "HEAD") != found.commit:
+            raise GitError(f"The branch {found.branch} no longer names {found.commit[:10]}, where it was found.")
+    else:
+        git(root, "update-ref", "--no-deref", "HEAD", found.commit)
+    if index:
+        files.write(git_path(root, "index"), index)
+
+
+def clear_lock(root: Path) -> None:
+    """Wait for another git command to end; remove the lock of one that was killed. Raises GitError if one runs on."""
+    lock = git_path(root, "index.lock")
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while lock.exists():
+        if time.monotonic() > deadline:
+            if git_runs_in(root):
+                raise GitError(f"A git command is at work in {root} ({lock}). Nothing was changed. Let it end first.")
+            lock.unlink(missing_ok=True)
+        time.sleep(0.02)
+
+
+def git_runs_in(root: Path) -> bool:
+    """Is a process named git, other than ours, working in this checkout?"""
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if (each / "comm").read_text().strip() == "git" and Path(os.readlink(each / "cwd")).is_relative_to(root):
+                return True
+        except OSError:
+            continue  # it has ended, or is not ours to see
+    return False

@@ -1,0 +1,257 @@
+"""Starts and stops the service. The time between a stop and a start is the outage, so nothing here waits in vain."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from xmlrpc.client import Error, Fault, ServerProxy, Transport
+
+from rollbacks.tools import ToolError, command
+from rollbacks.tools.manifest import Service
+
+POLL = 0.005  # seconds between two looks at a service that is about to stop or start
+PATIENCE = 10.0  # seconds for one answer of a service manager
+SPOKEN = 2000  # bytes of the service's last words in an error
+
+
+class ServiceError(ToolError):
+    """The service manager refused, failed, or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Status:
+    running: bool
+    pid: int  # 0 when there is none
+    detail: str
+
+
+class Manager(Protocol):
+    """Every call raises ServiceError when the service manager does not do it. Stopping the stopped is fine."""
+
+    def status(self) -> Status: ...
+
+    def start(self) -> None:
+        """Returns as soon as there is a process; it may not answer yet."""
+
+    def stop(self, timeout: float) -> None:
+        """Returns when the process is gone, at most `timeout` seconds later."""
+
+    def by_hand(self, verb: str) -> str:
+        """The shell command for "start", "stop" or "status" that a person types."""
+
+
+def for_service(service: Service) -> Manager:
+    if service.manager == "supervisor":
+        return Supervisor(service.unit, service.url)
+    return Systemd(service.unit) if service.manager == "systemd" else Nobody()
+
+
+class Nobody:
+    """The owner starts the service by other means."""
+
+    def status(self) -> Status:
+        return Status(False, 0, "no service manager")
+
+    def start(self) -> None:
+        pass
+
+    def stop(self, timeout: float) -> None:
+        pass
+
+    def by_hand(self, verb: str) -> str:
+        return f"true   # no service manager: {verb} it as you usually do"
+
+
+# --- systemd --------------------------------------------------------------------------------------------------------
+
+
+class Systemd:
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+
+    def status(self) -> Status:
+        said = self.systemctl("show", "-p", "LoadState,MainPID,ActiveState,SubState,Result", timeout=PATIENCE)
+        found = dict(line.partition("=")[::2] for line in said.splitlines())
+        if found.get("LoadState") == "not-found":
+            raise ServiceError(f"systemd knows no unit {self.unit}. Correct “unit” in the manifest.")
+        running = found.get("ActiveState") in ("active", "activating", "reloading")
+        detail = (
+            f"{found.get('ActiveState', 'unknown')} ({found.get('SubState', '')}), result {found.get('Result', '')}"
+        )
+        return Status(running, int(found.get("MainPID") or 0), detail)
+
+    def start(self) -> None:
+        try:
+            self.systemctl("start", timeout=90)
+        except ServiceError:  # perhaps it failed too often of late: that is forgotten, once
+            self.systemctl("reset-failed", timeout=PATIENCE)
+            self.systemctl("start", timeout=90)
+
+    def stop(self, timeout: float) -> None:
+        self.systemctl("stop", timeout=timeout)
+        if (now := self.status()).running:
+            raise ServiceError(f"{self.unit} still runs after its stop: {now.detail}. By hand: {self.by_hand('stop')}")
+
+    def by_hand(self, verb: str) -> str:
+        return f"systemctl {verb} {shlex.quote(self.unit)}"
+
+    def systemctl(self, verb: str, *args: str, timeout: float) -> str:
+        words = ["systemctl", verb, *args, "--no-ask-password", "--no-pager", self.unit]
+        try:
+            return command.run(words, cwd=Path("/"), timeout=timeout).output
+        except command.CommandFailed as error:
+            raise ServiceError(
+                f"systemd did not {verb} {self.unit}: {error} See `journalctl -u {shlex.quote(self.unit)} -n 50`, and "
+                f"by hand: {self.by_hand('status' if verb == 'show' else verb)}"
+            ) from error
+
+
+# --- supervisor -----------------------------------------------------------------------------------------------------
+
+STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL = 0, 10, 20, 30, 40, 100, 200
+BAD_NAME, NOT_RUNNING, ALREADY_STARTED = 10, 70, 60
+
+
+class Supervisor:
+    def __init__(self, unit: str, url: str) -> None:
+        self.unit, self.url = unit, url
+        transport = SocketTransport(url.removeprefix("unix://")) if url.startswith("unix://") else PatientTransport()
+        address = "http://supervisor/RPC2" if url.startswith("unix://") else f"{url.rstrip('/')}/RPC2"
+        self.server = ServerProxy(address, transport)
+
+    def status(self) -> Status:
+        found = self.info()
+        return Status(
+            found["state"] in (STARTING, RUNNING, STOPPING),
+            found["pid"],
+            f"{found['statename']} {found['description']}",
+        )
+
+    def start(self) -> None:
+        if self.info()["state"] in (STOPPING, BACKOFF):  # it would take the start for done
+            self.stop(PATIENCE)
+        self.ask("startProcess", False, fine=ALREADY_STARTED)
+        found = self.info()
+        if found["state"] not in (STARTING, RUNNING):
+            raise ServiceError(self.last_words(found))
+
+    def stop(self, timeout: float) -> None:
+        """Waits for the process itself, then for supervisor to have seen it: only then does it accept a start."""
+        deadline = time.monotonic() + timeout
+        found, before = self.info(), -1
+        while not (found["state"] in (STOPPED, FATAL) or (found["state"] == before == EXITED)):
+            if found["state"] in (STARTING, RUNNING, BACKOFF):
+                self.ask("stopProcess", False, fine=NOT_RUNNING)
+            gone(found["pid"], deadline)
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"{self.unit} (pid {found['pid']}) has not stopped after {timeout:.0f} s. Supervisor kills it after "
+                    f"its stopwaitsecs. Nothing was switched under it. By hand: {self.by_hand('stop')}"
+                )
+            before, found = found["state"], self.info()  # asking wakes supervisor: it looks for dead children then
+        return
+
+    def by_hand(self, verb: str) -> str:
+        parts = urlsplit(self.url)
+        shown = self.url.replace(f"{parts.netloc.rpartition('@')[0]}@", "") if "@" in parts.netloc else self.url
+        return f"supervisorctl -s {shlex.quote(shown)} {verb} {shlex.quote(self.unit)}"
+
+    def info(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("getProcessInfo")
+        return found
+
+    def ask(self, name: str, *args: object, fine: int | None = None) -> Any:
+        """One call about our process; the fault `fine` is one that says: it is so already."""
+        with in_words(self):
+            try:
+                return getattr(self.server.supervisor, name)(self.unit, *args)
+            except Fault as fault:
+                if fault.faultCode == fine:
+                    return None
+                raise
+
+    def last_words(self, found: dict[str, Any]) -> str:
+        spoken = "".join(self.tail(name) for name in ("tailProcessStderrLog", "tailProcessStdoutLog"))
+        said = "\n".join(line for line in spoken.splitlines()[-10:] if line.strip())
+        return (
+            f"{self.unit} does not start: {found['statename']} {found['spawnerr'] or found['description']}. "
+            f"Its last words: {said or 'none'}. By hand: {self.by_hand('start')}"
+        )
+
+    def tail(self, name: str) -> str:
+        try:
+            return str(getattr(self.server.supervisor, name)(self.unit, 0, SPOKEN)[0])
+        except (Error, OSError, HTTPException):
+            return ""
+
+
+@contextmanager
+def in_words(supervisor: Supervisor) -> Iterator[None]:
+    try:
+        yield
+    except Fault as fault:
+        if fault.faultCode == BAD_NAME:
+            raise ServiceError(
+                f"Supervisor knows no program {supervisor.unit}. Correct “unit” in the manifest: see "
+                f"`{supervisor.by_hand('status').rpartition(' ')[0]}`."
+            ) from fault
+        raise ServiceError(supervisor.last_words({"statename": fault.faultString, "spawnerr": "", "description": ""}))
+    except (OSError, HTTPException, Error) as error:
+        raise ServiceError(
+            f"Supervisor cannot be reached at {supervisor.url}: {error}. Nothing was started or stopped by this. "
+            f"Start supervisord, or see who else may ask it: {supervisor.by_hand('status')}"
+        ) from error
+
+
+class PatientTransport(Transport):
+    """An XML-RPC transport that does not wait for ever."""
+
+    def make_connection(self, host: Any) -> HTTPConnection:
+        made = super().make_connection(host)
+        made.timeout = PATIENCE
+        return made
+
+
+class SocketTransport(PatientTransport):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def make_connection(self, host: Any) -> HTTPConnection:
+        return SocketConnection(self.path)
+
+
+class SocketConnection(HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("supervisor", timeout=PATIENCE)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self.path)
+
+
+def gone(pid: int, deadline: float) -> bool:
+    """Wait until the process has ended, or one poll when there is none to wait for; False at the deadline."""
+    try:
+        number = os.pidfd_open(pid) if pid else -1
+    except OSError:
+        number = -1
+    if number < 0:
+        time.sleep(POLL)
+        return True
+    try:
+        return bool(select.select([number], [], [], max(0, deadline - time.monotonic()))[0])
+    finally:
+        os.close(number)

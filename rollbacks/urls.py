@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from rollbacks.views import log, rollbacks, systems
+
+app_name = "rollbacks"
+
+system_urls = [
+    path("systems/", systems.systems, name="systems"),
+    path("systems/add/", systems.add_system, name="add_system"),
+    path("systems/<slug:name>/", systems.system, name="system"),
+    path("systems/<slug:name>/manifest/", systems.manifest, name="manifest"),
+    path("systems/<slug:name>/backup/", systems.backup, name="backup"),
+    path("systems/<slug:name>/declare/", systems.declare, name="declare"),
+    path("systems/<slug:name>/roll-back/", rollbacks.roll_back, name="roll_back"),
+    path("systems/<slug:name>/matrix/", rollbacks.matrix_answer, name="matrix"),
+]
+
+restore_point_urls = [
+    path("restore-points/<int:pk>/", systems.restore_point, name="restore_point"),
+    path("restore-points/<int:pk>/pin/", systems.pin, name="pin"),
+    path("restore-points/<int:pk>/mark-bad/", systems.mark_bad, name="mark_bad"),
+]
+
+rollback_urls = [
+    path("rollbacks/", rollbacks.rollbacks, name="rollbacks"),
+    path("rollbacks/<int:pk>/", rollbacks.rollback, name="rollback"),
+    path("rollbacks/<int:pk>/steps/<int:number>/", rollbacks.output, name="output"),
+    path("rollbacks/<int:pk>/approve/", rollbacks.approve, name="approve"),
+    path("rollbacks/<int:pk>/reject/", rollbacks.reject, name="reject"),
+    path("rollbacks/<int:pk>/override/", rollbacks.override, name="override"),
+    path("rollbacks/<int:pk>/cancel/", rollbacks.cancel, name="cancel"),
+    path("rollbacks/<int:pk>/abort/", rollbacks.abort, name="abort"),
+    path("rollbacks/<int:pk>/complete/", rollbacks.complete, name="complete"),
+    path("rollbacks/<int:pk>/resume/", rollbacks.resume, name="resume"),
+    path("rollbacks/<int:pk>/revert/", rollbacks.revert, name="revert"),
+    path("rollbacks/<int:pk>/settle/", rollbacks.settle, name="settle"),
+]
+
+log_urls = [
+    path("log/", log.log, name="log"),
+    path("log/<int:pk>/explain/", log.explain, name="explain"),
+]
+
+urlpatterns = system_urls + restore_point_urls + rollback_urls + log_urls

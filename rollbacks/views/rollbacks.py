@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from incidents.models import Scope, Severity
+from portal.ledger.models import rows_of
+from rollbacks import actions, people
+from rollbacks.forms import NoteForm, RollbackForm
+from rollbacks.models import NoMatrix, Rollback, RollbackState, System
+from rollbacks.models.matrix import PROCEDURES
+
+OUTPUT_SHOWN = 20_000  # characters of a step's output on the page; the whole is one click away
+
+
+@require_http_methods(["GET", "POST"])
+def roll_back(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask for a rollback of this system."""
+    system = get_object_or_404(System, name=name)
+    incident = actions.open_incident(system)
+    initial = {
+        "incident": incident,
+        "severity": incident.severity if incident else Severity.HIGH,
+        "scope": incident.scope if incident else Scope.MULTIPLE,
+        "target": request.GET.get("to", ""),
+        "reason": incident.title if incident else "",
+    }
+    form = RollbackForm(system, request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        rollback = actions.request(system=system, by=request.user, **form.cleaned_data)  # type: ignore[arg-type]
+        return redirect(rollback)
+    context = {"form": form, "system": system, **matrix_context(request, form)}
+    context["why_not"] = actions.MAY_REQUEST.why_not(None, request.user)  # type: ignore[arg-type]
+    return render(request, "rollbacks/roll_back.html", context)
+
+
+@require_GET
+def matrix_answer(request: HttpRequest, name: str) -> HttpResponse:
+    """The matrix's answer to what the form says so far (htmx asks for it as the form changes)."""
+    system = get_object_or_404(System, name=name)
+    form = RollbackForm(system, initial=request.GET.dict())
+    return render(request, "rollbacks/partials/matrix.html", {"system": system, **matrix_context(request, form)})
+
+
+def matrix_context(request: HttpRequest, form: RollbackForm) -> dict[str, object]:
+    chosen = {key: form[key].value() or form.fields[key].choices[0][0] for key in ("procedure", "severity", "scope")}  # type: ignore[attr-defined]
+    known = {"procedure": dict(PROCEDURES), "severity": dict(Severity.choices), "scope": dict(Scope.choices)}
+    if any(chosen[key] not in known[key] for key in known):
+        return {"rules": [], "decision": None}
+    try:
+        decision = actions.answer(**chosen)
+    except NoMatrix as error:
+        return {"rules": [], "decision": None, "no_matrix": str(error)}
+    probe = Rollback(rule=decision.rule, requested_by=request.user)  # type: ignore[misc]
+    return {
+        "rules": actions.matrix(),
+        "decision": decision,
+        "recommended": dict(PROCEDURES).get(decision.recommended, ""),
+        "approvers": people.approvers(probe),
+    }
+
+
+@require_GET
+def rollback(request: HttpRequest, pk: int) -> HttpResponse:
+    rollback = get_object_or_404(
+        Rollback.objects.select_related("system", "incident", "requested_by", "rule", "rule__version", "run"), pk=pk
+    )
+    plan = rollback.plan_now
+    steps = list(rollback.run.steps.all())
+    for step in steps:
+        step.shown = "".join(step.output.values_list("text", flat=True))[-OUTPUT_SHOWN:]  # type: ignore[attr-defined]
+    waiting = rollback.state == RollbackState.AWAITING_APPROVAL
+    return render(
+        request,
+        "rollbacks/rollback.html",
+        {
+            "rollback": rollback,
+            "system": rollback.system,
+            "plan": plan,
+            "shown": plan.body["shown"] if plan else None,
+            "votes": plan.approvals.select_related("voter") if plan else [],
+            "steps": steps,
+            "run": rollback.run,
+            "measured": rollback.run.measured,
+            "entry": getattr(rollback, "log_entry", None),
+            "buttons": people.buttons(rollback, request.user),  # type: ignore[arg-type]
+            "approvers": people.approvers(rollback) if waiting else [],
+            "history": rows_of(rollback).exclude(move__startswith="step ").order_by("number"),
+        },
+    )
+
+
+@require_GET
+def output(request: HttpRequest, pk: int, number: int) -> HttpResponse:
+    """All that is kept of what one step said, as plain text."""
+    rollback = get_object_or_404(Rollback.objects.select_related("run"), pk=pk)
+    step = get_object_or_404(rollback.run.steps, number=number)
+    text = "".join(step.output.values_list("text", flat=True))
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+def verb(act: Callable[..., Rollback], said: str) -> Callable[[HttpRequest, int], HttpResponse]:
+    """A POST-only view for one of the people's moves: the note from the form, the action, back to the page."""
+
+    @require_POST
+    def view(request: HttpRequest, pk: int) -> HttpResponse:
+        get_object_or_404(Rollback, pk=pk)
+        form = NoteForm(request.POST)
+        note = form.cleaned_data["note"] if form.is_valid() else ""
+        rollback = act(pk, by=request.user, note=note)
+        messages.success(request, f"{rollback} {said}.")
+        return redirect(rollback)
+
+    return view
+
+
+approve = verb(actions.approve, "has your vote")
+reject = verb(actions.reject, "is rejected")
+override = verb(actions.override, "is approved by your override; a review is open")
+cancel = verb(actions.cancel, "is cancelled")
+abort = verb(actions.abort, "is aborted: everything is put back as it was found")
+complete = verb(actions.complete, "is complete")
+resume = verb(actions.resume, "goes on")
+revert = verb(actions.revert, "is being undone")
+settle = verb(actions.settle, "is settled: it was finished by hand")
+
+
+@require_GET
+def rollbacks(request: HttpRequest) -> HttpResponse:
+    return redirect(reverse("rollbacks:log"))

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from django.contrib import messages
+from django.db.models import OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from incidents import actions as incidents
+from incidents.forms import DeclareForm
+from portal.ledger.models import rows_of
+from rollbacks import actions
+from rollbacks.forms import BackupForm, ManifestForm, NoteForm
+from rollbacks.models import ACTIVE, RestorePoint, RestorePointState, Rollback, System
+
+EXAMPLE = """[system]
+name = "agents"
+root = "/srv/agents"                  # the git checkout
+backups = "/var/backups/agents"
+config = ["config/agents.config.json"]
+secrets = [".env"]
+artifacts = ["artifacts"]
+logs = ["logs"]
+
+[service]
+manager = "systemd"                   # systemd, supervisor, none
+unit = "agents"
+
+[commands]
+test = "invoke test"
+
+[health]
+url = "http://127.0.0.1:8000/health"
+"""
+
+
+def with_latest(systems):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Systems with their last good backup and their active rollback, in one query."""
+    good = RestorePoint.objects.filter(
+        system=OuterRef("pk"),
+        kind=RestorePoint.Kind.BACKUP,
+        state__in=[RestorePointState.AVAILABLE, RestorePointState.VERIFIED],
+    )
+    active = Rollback.objects.filter(system=OuterRef("pk"), state__in=ACTIVE)
+    return systems.annotate(
+        last_backup=Subquery(good.values("made_at")[:1]), active_rollback=Subquery(active.values("pk")[:1])
+    )
+
+
+@require_GET
+def systems(request: HttpRequest) -> HttpResponse:
+    listed = with_latest(System.objects.filter(retired=False))
+    return render(request, "rollbacks/systems.html", {"systems": listed, "may_add": may_manage(request)})
+
+
+def may_manage(request: HttpRequest) -> str:
+    """ "" or why this person may not add or change systems."""
+    return actions.MAY_MANAGE.why_not(None, request.user)  # type: ignore[arg-type]
+
+
+@require_http_methods(["GET", "POST"])
+def add_system(request: HttpRequest) -> HttpResponse:
+    form = ManifestForm(request.POST or None, request.FILES or None, initial={"text": EXAMPLE})
+    if request.method == "POST" and form.is_valid():
+        system, created = actions.add_system(by=request.user, text=form.cleaned_data["text"])  # type: ignore[arg-type]
+        messages.success(request, f"{system} was {'added' if created else 'changed'}.")
+        return redirect(system)
+    return render(request, "rollbacks/manifest.html", {"form": form, "why_not": may_manage(request)})
+
+
+@require_http_methods(["GET", "POST"])
+def manifest(request: HttpRequest, name: str) -> HttpResponse:
+    system = get_object_or_404(System, name=name)
+    form = ManifestForm(request.POST or None, request.FILES or None, initial={"text": system.manifest_text})
+    if request.method == "POST" and form.is_valid():
+        changed, _ = actions.add_system(by=request.user, text=form.cleaned_data["text"])  # type: ignore[arg-type]
+        messages.success(request, f"{changed} was changed.")
+        return redirect(changed)
+    return render(request, "rollbacks/manifest.html", {"form": form, "system": system, "why_not": may_manage(request)})
+
+
+@require_GET
+def system(request: HttpRequest, name: str) -> HttpResponse:
+    system = get_object_or_404(System, name=name)
+    points = system.restore_points.select_related("made_by")[:30]
+    return render(
+        request,
+        "rollbacks/system.html",
+        {
+            "system": system,
+            "manifest": system.manifest,
+            "facts": system.facts,
+            "points": points,
+            "last_good": next((point for point in points if point.is_target), None),
+            "active": system.rollbacks.filter(state__in=ACTIVE).select_related("requested_by").first(),
+            "rollbacks": system.rollbacks.select_related("requested_by", "log_entry")[:10],
+            "incidents": system.incidents.all()[:5],
+            "health_changes": system.health_changes.all()[:8],
+            "history": rows_of(system)[:5],
+            "backup_form": BackupForm(),
+            "why_not_request": actions.MAY_REQUEST.why_not(None, request.user),  # type: ignore[arg-type]
+            "why_not_manage": may_manage(request),
+        },
+    )
+
+
+@require_POST
+def backup(request: HttpRequest, name: str) -> HttpResponse:
+    system = get_object_or_404(System, name=name)
+    form = BackupForm(request.POST)
+    reason = form.cleaned_data["reason"] if form.is_valid() else ""
+    point = actions.backup(system=system, by=request.user, reason=reason)  # type: ignore[arg-type]
+    return redirect("rollbacks:restore_point", point.pk)
+
+
+@require_http_methods(["GET", "POST"])
+def declare(request: HttpRequest, name: str) -> HttpResponse:
+    """Declare an incident that names this system."""
+    system = get_object_or_404(System, name=name)
+    form = DeclareForm(request.POST or None, initial={"title": f"{system} is {system.health}"})
+    if request.method == "POST" and form.is_valid():
+        incident = incidents.declare(by=request.user, **form.cleaned_data)  # type: ignore[arg-type]
+        system.incidents.add(incident)
+        return redirect(incident)
+    return render(request, "incidents/declare.html", {"form": form, "system": system})
+
+
+@require_GET
+def restore_point(request: HttpRequest, pk: int) -> HttpResponse:
+    point = get_object_or_404(RestorePoint.objects.select_related("system", "made_by"), pk=pk)
+    run = getattr(point, "run", None)
+    steps = run.steps.prefetch_related("output") if run else []
+    why_not = actions.MAY_REQUEST.why_not(None, request.user)  # type: ignore[arg-type]
+    return render(
+        request,
+        "rollbacks/restore_point.html",
+        {"point": point, "system": point.system, "run": run, "steps": steps, "why_not": why_not},
+    )
+
+
+@require_POST
+def pin(request: HttpRequest, pk: int) -> HttpResponse:
+    get_object_or_404(RestorePoint, pk=pk)
+    point = actions.pin(pk, by=request.user, pinned="unpin" not in request.POST)  # type: ignore[arg-type]
+    messages.success(request, f"{point} is {'pinned: it is never removed' if point.pinned else 'no longer pinned'}.")
+    return redirect("rollbacks:restore_point", pk)
+
+
+@require_POST
+def mark_bad(request: HttpRequest, pk: int) -> HttpResponse:
+    """A note marks it bad; an empty one takes the mark away."""
+    get_object_or_404(RestorePoint, pk=pk)
+    form = NoteForm(request.POST)
+    note = form.cleaned_data["note"] if form.is_valid() else ""
+    point = actions.mark_bad(pk, by=request.user, reason=note)  # type: ignore[arg-type]
+    messages.success(request, f"{point} is {'marked bad: it is no longer offered' if point.bad else 'no longer bad'}.")
+    return redirect("rollbacks:restore_point", pk)
