@@ -141,7 +141,7 @@ class Stack:
 
 def portal_stack(port: int, *, with_sample: bool = True, environment: Mapping[str, str] | None = None) -> Stack:
     """The whole portal of these settings on that port. NoBrokerError when there is no broker to start."""
-    parts = [worker(), scheduler(), web(port)]
+    parts = [worker(), watcher(), scheduler(), web(port)]
     if not settings.REDIS_URL:
         parts.insert(0, broker())
     if with_sample:
@@ -161,12 +161,21 @@ def broker() -> Part:
 
 
 def worker() -> Part:
-    """The worker. When it is stopped it may finish the step that it is in."""
-    words = ["worker", "--concurrency", "2", "--queues", f"portal,host.{settings.HOST}", "--hostname", "worker@%h"]
+    """The host's worker, which carries runs out. When it is stopped it may finish the step that it is in."""
+    return celery_worker("worker", 2, f"host.{settings.HOST}")
+
+
+def watcher() -> Part:
+    """A worker of its own for sweeps and health: they must not wait behind two long runs."""
+    return celery_worker("watcher", 1, f"portal,watch.{settings.HOST}")
+
+
+def celery_worker(name: str, concurrency: int, queues: str) -> Part:
+    words = ["worker", "--concurrency", str(concurrency), "--queues", queues, "--hostname", f"{name}@%h"]
     words += ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
     options: dict[str, str | int] = {"priority": 20, "startsecs": 2, "startretries": 20, "stopwaitsecs": 30}
     options["killasgroup"] = "true"
-    return Part(Program("worker", python("celery", "-A", "portal", *words), options), worker_answers)
+    return Part(Program(name, python("celery", "-A", "portal", *words), options), lambda: worker_answers(name))
 
 
 def scheduler() -> Part:
@@ -227,10 +236,10 @@ def redis_answers(path: Path) -> bool:
         return False
 
 
-def worker_answers() -> bool:
-    """Whether this host's worker answers through the broker."""
+def worker_answers(name: str = "worker") -> bool:
+    """Whether this host's worker of that name answers through the broker."""
     try:
-        return bool(app.control.ping(destination=[f"worker@{socket.gethostname()}"], timeout=0.5))
+        return bool(app.control.ping(destination=[f"{name}@{socket.gethostname()}"], timeout=0.5))
     except (OSError, OperationalError):
         return False
 

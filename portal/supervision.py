@@ -104,7 +104,7 @@ class Supervisor:
         made.write_text("\n".join([*own, *sections]))
         made.replace(self.config)
 
-    def call(self, method: str, *words: object) -> Any:  # noqa: ANN401 — the answer's type is the method's
+    def call(self, method: str, *words: object) -> Any:
         """Calls one method of supervisord. OSError where there is none, xmlrpc.client.Fault where it refuses."""
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")  # type: ignore[no-untyped-call]
         try:

@@ -9,12 +9,12 @@ from django import template
 from django.db.models import Model
 from django.template.defaultfilters import linebreaksbr, urlize
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from portal import accounts
-from portal.ledger import roles
-from portal.ledger.moves import ago
+from portal.ledger import moves, roles
 
 register = template.Library()
 NOTHING = "–"
@@ -24,88 +24,117 @@ NOTHING = "–"
 
 
 @register.filter
+def badge(value: object, label: object = "") -> SafeString:
+    """A state in words; the stylesheet adds its shape and its colour: {{ point.state|badge:"Bad" }}."""
+    if value in ("", None):
+        return SafeString("")
+    return format_html('<span class="state" data-state="{}">{}</span>', value, label or str(value).capitalize())
+
+
+@register.filter
 def state(obj: Any) -> SafeString:
     """Where a thing is in its life: {{ incident|state }}."""
-    return word("state", obj, "state")
+    return word(obj, "state")
 
 
 @register.filter
 def health(obj: Any) -> SafeString:
-    return word("state", obj, "health")
+    return word(obj, "health")
 
 
 @register.filter
 def severity(obj: Any) -> SafeString:
-    return word("severity", obj, "severity")
+    return word(obj, "severity")
 
 
-def word(kind: str, obj: Any, field: str) -> SafeString:
+def word(obj: Any, field: str) -> SafeString:
     value = getattr(obj, field, "")
-    if value in ("", None):
-        return SafeString("")
-    said = getattr(obj, f"get_{field}_display", lambda: value)()
-    return format_html('<span class="{}" data-{}="{}">{}</span>', kind, kind, value, said)
+    return badge(value, getattr(obj, f"get_{field}_display", lambda: "")())
 
 
 # --- times and sizes ------------------------------------------------------------------------------------------------
 
 
 @register.filter
-def duration(seconds: float | None) -> str:
-    """0.36 s, 4.2 s, 12 s, 3 min 20 s, 2 h 5 min; a dash when nothing was measured."""
-    if seconds in (None, ""):
+def duration(seconds: float | str | None) -> str:
+    """0.36 s, 4.2 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h; a dash when nothing was measured."""
+    try:
+        total = max(0.0, float(seconds))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         return NOTHING
-    seconds = float(seconds)
-    if round(seconds, 2) < 1:
-        return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
-    if round(seconds, 1) < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    minutes = round(whole / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    if round(total, 2) < 1:
+        return f"{total:.2f}".rstrip("0").rstrip(".") + " s"
+    if round(total, 1) < 10:
+        return f"{total:.1f} s"
+    whole = round(total)
+    for big, small, names in ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
+        if whole >= big:
+            rest = whole % big // small
+            return f"{whole // big} {names[0]} {rest} {names[1]}" if rest else f"{whole // big} {names[0]}"
+    return f"{whole} s"
 
 
 @register.filter
-def time_ago(when: datetime | None) -> SafeString | str:
-    """ "5 min ago", "in 2 h"; live.js keeps it true while the page is open."""
-    if not when:
+def size(count: float | str | None) -> str:
+    """Bytes, as 812 B, 4.2 kB, 31 MB."""
+    try:
+        amount = float(count)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         return NOTHING
-    seconds = round((timezone.now() - when).total_seconds())
-    return stamp(when, "ago", f"in {ago(-seconds)}" if seconds < 0 else f"{ago(seconds)} ago")
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 999.5 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 9.95 else f"{amount:.1f} {unit}"
 
 
-@register.filter
-def clock(when: datetime | None) -> SafeString | str:
-    """The date and time; in UTC as served, in the reader's zone once live.js has run."""
-    return stamp(when, "clock", f"{when.astimezone(UTC):%-d %b %H:%M} UTC") if when else NOTHING
+def instant(value: object) -> datetime | None:
+    """A datetime or an ISO text, as an instant in UTC; None when it is neither."""
+    if isinstance(value, str):
+        try:
+            value = parse_datetime(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def stamp(when: datetime, form: str, said: str) -> SafeString:
-    there = when.astimezone(UTC)
+def stamp(at: datetime, form: str, said: str) -> SafeString:
+    """The UTC time on hover; live.js writes the text in the reader's zone, and keeps "ago" true."""
     return format_html(
         '<time datetime="{}" data-format="{}" title="{}">{}</time>',
-        f"{there:%Y-%m-%dT%H:%M:%SZ}",
+        f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",
         form,
-        f"{there:%Y-%m-%d %H:%M:%S} UTC",
+        f"{at:%Y-%m-%d %H:%M:%S} UTC",
         said,
     )
 
 
-@register.filter
-def size(count: int | None) -> str:
-    """Bytes, as 812 B, 4.2 kB, 31 MB."""
-    if count in (None, ""):
+@register.filter("time_ago")
+@register.filter("ago")
+def ago(value: object) -> SafeString | str:
+    """ "now", "5 min ago", "in 2 h"."""
+    if (at := instant(value)) is None:
         return NOTHING
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            break
-        amount /= 1000
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+    seconds = round((timezone.now() - at).total_seconds())
+    said = f"{moves.ago(abs(seconds))}"
+    return stamp(at, "ago", "now" if seconds == 0 else f"{said} ago" if seconds > 0 else f"in {said}")
+
+
+@register.filter
+def clock(value: object) -> SafeString | str:
+    """The time of day; with the day when it is not today's."""
+    if (at := instant(value)) is None:
+        return NOTHING
+    today = at.date() == timezone.now().astimezone(UTC).date()
+    return stamp(at, "clock", f"{at:%H:%M:%S} UTC" if today else f"{at:%-d %b %H:%M} UTC")
+
+
+@register.filter
+def moment(value: object) -> SafeString | str:
+    at = instant(value)
+    return stamp(at, "moment", f"{at:%-d %b %Y, %H:%M} UTC") if at else NOTHING
 
 
 # --- people and words -----------------------------------------------------------------------------------------------
@@ -120,6 +149,17 @@ def called(user: Any) -> str:
 def titles(user: Any) -> str:
     """A person's roles: "Tech Lead and DevOps"."""
     return roles.titles(user)
+
+
+@register.filter
+def short(sha: object) -> str:
+    return str(sha or "")[:10]
+
+
+@register.filter
+def past(move: str) -> str:
+    """approved, put on hold; a deed of several words stays as it is ("mark bad")."""
+    return move if " " in move else moves.past(move)
 
 
 @register.filter(needs_autoescape=False)

@@ -25,13 +25,13 @@ account_urls = [
         account.password_reset_from_key,
         name="account_reset_password_from_key",
     ),
-    path(
-        "password/reset/key/done/", account.password_reset_from_key_done, name="account_reset_password_from_key_done"
-    ),
+    path("password/reset/key/done/", account.password_reset_from_key_done, name="account_reset_password_from_key_done"),
 ]
 
 urlpatterns = [
     path("", views.overview, name="overview"),
+    path("live/", views.live, name="live"),
+    path("systems/<slug:name>/break/", views.break_sample, name="break_sample"),
     path("", include("incidents.urls")),
     path("", include("rollbacks.urls")),
     path("accounts/", include(account_urls)),

@@ -5,8 +5,8 @@ from typing import Any
 from django import forms
 
 from incidents.models import OPEN, Incident, Scope, Severity
-from rollbacks.models.matrix import PROCEDURES as NAMES
 from rollbacks.models import RestorePointState, RollbackLogEntry, System
+from rollbacks.models.matrix import PROCEDURES as NAMES
 from rollbacks.procedures import ROLLBACKS
 from rollbacks.tools import manifest
 
@@ -73,7 +73,9 @@ class NoteForm(forms.Form):
 
 class LogFilter(forms.Form):
     q = forms.CharField(required=False, label="Search")
-    system = forms.ModelChoiceField(System.objects.all(), required=False, to_field_name="name", empty_label="all systems")
+    system = forms.ModelChoiceField(
+        System.objects.all(), required=False, to_field_name="name", empty_label="all systems"
+    )
     severity = forms.ChoiceField(choices=[("", "all severities"), *Severity.choices], required=False)
     outcome = forms.ChoiceField(
         choices=[("", "all outcomes"), *RollbackLogEntry.Outcome.choices], required=False
@@ -85,5 +87,3 @@ class ExplainForm(forms.ModelForm[RollbackLogEntry]):
         model = RollbackLogEntry
         fields = ["root_cause", "prevention"]
         widgets = {"root_cause": forms.Textarea(attrs={"rows": 2}), "prevention": forms.Textarea(attrs={"rows": 2})}
-
-

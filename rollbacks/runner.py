@@ -322,7 +322,7 @@ def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
         safety_tag=f"failed-{began:%Y%m%d-%H%M%S}",
         say=heart.say,
         stopped=heart.stopped,
-        facts={step.name: step.facts for step in run.steps.all() if step.facts},
+        facts={step.name: step.facts for step in run.steps.all() if step.facts or step.state == StepState.DONE},
     )
 
 

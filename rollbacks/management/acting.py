@@ -29,9 +29,13 @@ class ActingCommand(BaseCommand):
     words."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--as", dest="username", metavar="USERNAME", help="whose permissions count (default: yours)")
+        parser.add_argument(
+            "--as", dest="username", metavar="USERNAME", help="whose permissions count (default: yours)"
+        )
         parser.add_argument("--wait", action="store_true", help="follow to the end; exit 0 only on success")
-        parser.add_argument("--local", action="store_true", help="carry it out in this process: when the broker is down")
+        parser.add_argument(
+            "--local", action="store_true", help="carry it out in this process: when the broker is down"
+        )
         parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -20,6 +20,7 @@ from typing import NoReturn
 from rollbacks.tools import ToolError
 
 TAIL = 64 * 1024  # characters of output that a Result keeps
+PIPE = 1024 * 1024  # bytes that a pipe can still hold when its writer has ended; more is a child's child writing on
 GRACE = 5.0  # seconds between TERM and KILL
 POLL = 0.2  # seconds between two looks at `stopped`
 KEPT = ("HOME", "LANG", "LC_ALL", "USER", "LOGNAME", "TZ", "TMPDIR")
@@ -105,8 +106,10 @@ def run(
             f"{args[0]} cannot be started in {cwd}: {error}", Result(tuple(args), 127, "", 0)
         ) from error
     with noted(child.pid, groups):
-        tail, why = follow(child, began + timeout, say, stopped)
-        end_group(child)
+        try:
+            tail, why = follow(child, began + timeout, say, stopped)
+        finally:  # also when `say` or `stopped` fail: nothing is left running unseen
+            end_group(child)
     result = Result(tuple(args), child.returncode, tail, time.monotonic() - began)
     if why or (check and result.code != 0):
         complain(result, why, timeout)
@@ -134,12 +137,13 @@ def follow(
     number = child.stdout.fileno()
     os.set_blocking(number, False)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    tail, looked = "", time.monotonic()
+    tail, looked, left = "", time.monotonic(), PIPE
     while True:
         ended = child.poll() is not None
         select.select([number], [], [], 0 if ended else POLL)
         chunk = read(number)
-        if chunk:
+        left -= len(chunk or b"") if ended else 0
+        if chunk and left > 0:
             text = decoder.decode(chunk).replace("\x00", "")
             tail = (tail + text)[-TAIL:]
             say(text)

@@ -161,8 +161,7 @@ def build(
 def install(run: Callable[..., command.Result], target: Path, python: Path, listed: Path) -> None:
     uv, inside = find_uv(), target / "bin" / "python"
     try:
-        # Not uv's own seed: it would fetch the newest setuptools, which old releases cannot work with.
-        run(python, "-m", "venv", target)
+        make_bare(run, target, python, uv)
         if uv:  # copies: a file edited in the live environment must not change in all the others
             run(uv, "pip", "install", "--compile-bytecode", "--link-mode", "copy", "--python", inside, "-r", listed)
         else:
@@ -182,13 +181,21 @@ def install(run: Callable[..., command.Result], target: Path, python: Path, list
         )
 
 
+def make_bare(run: Callable[..., command.Result], target: Path, python: Path, uv: str | None) -> None:
+    """With Python's own pip and setuptools: those that uv seeds are fetched, and too new for old releases."""
+    made = run(python, "-m", "venv", target, check=uv is None)
+    if made.code != 0 and uv:  # some distributions leave venv or ensurepip out
+        run(uv, "venv", "--clear", "--seed", "--python", python, target)
+
+
 def failure(target: Path, error: command.CommandFailed) -> str:
     found = CULPRIT.search(error.result.output)
     package = next(filter(None, found.groups()), "") if found else ""
-    what = f"The package {package} cannot be had" if package else "The environment cannot be built"
+    what = f"The package {package} cannot be had" if package else f"The environment {target} cannot be built"
+    said = [line.strip() for line in error.result.output.splitlines() if line.strip()]
     return (
-        f"{what}: {error} The live environment was not touched. Check that the package index can be reached and still "
-        f"has every version asked for, or choose a restore point whose environment is kept. ({target})"
+        f"{what}: {said[-1][:300] if said else error}\nThe live environment was not touched. Check that the package "
+        "index can be reached and has every version asked for, or choose a restore point whose environment is kept."
     )
 
 

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -96,5 +97,13 @@ def tree_bytes(path: Path) -> int:
     """Bytes of all regular files under the path; 0 when it is not there."""
     if path.is_file():
         return path.stat().st_size
-    found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    return sum(each.stat().st_size for each in found if each.is_file() and not each.is_symlink())
+    return sum(file_bytes(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+
+
+def file_bytes(path: Path) -> int:
+    """0 for what is no regular file, or has vanished: the service runs on while we count."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

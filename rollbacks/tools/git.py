@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from git import Repo
-from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
+from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError, ODBError
 
 from rollbacks.tools import ToolError, files
 
@@ -136,12 +136,12 @@ def resolve(root: Path, ref: str) -> str:
         raise UnknownRef(f"{root} knows no commit, tag or branch {ref!r}.{hint}") from None
 
 
-FORMAT = "--format=%H%x1f%s%x1f%an%x1f%cI%x1e"
+FORMAT = "--format=%H%x00%s%x00%an%x00%cI"  # a NUL is the one character that no commit can hold
 
 
 def commits(root: Path, *args: str) -> list[Commit]:
-    said = git(root, "log", FORMAT, *args)
-    rows = [row.strip("\n").split("\x1f") for row in said.split("\x1e") if row.strip("\n")]
+    said = git(root, "log", "-z", FORMAT, *args).split("\0")
+    rows = zip(said[::4], said[1::4], said[2::4], said[3::4], strict=False)
     return [Commit(sha, subject, author, datetime.fromisoformat(at)) for sha, subject, author, at in rows]
 
 
@@ -173,12 +173,12 @@ def numstat(said: str) -> dict[str, tuple[int, int]]:
 
 def show(root: Path, commit: str, path: str) -> bytes | None:
     """A file's content in a commit; None when it is not there."""
-    repo = Repo(root)
-    try:
-        blob = repo.commit(commit).tree / path
-    except (KeyError, ValueError, GitCommandError):
-        return None
-    return bytes(blob.data_stream.read()) if blob.type == "blob" else None
+    with Repo(root) as repo:  # closed: it keeps a git process for reading
+        try:
+            blob = repo.commit(commit).tree / path
+        except (KeyError, ValueError, GitCommandError, ODBError):
+            return None
+        return bytes(blob.data_stream.read()) if blob.type == "blob" else None
 
 
 def uncommitted(root: Path) -> list[FileChange]:
@@ -368,7 +368,9 @@ def git_runs_in(root: Path) -> bool:
     """Is a process named git, other than ours, working in this checkout?"""
     for each in Path("/proc").glob("[0-9]*"):
         try:
-            if (each / "comm").read_text().strip() == "git" and Path(os.readlink(each / "cwd")).is_relative_to(root):
+            if (each / "comm").read_text().strip() == "git" and Path(os.readlink(each / "cwd")).is_relative_to(
+                root.resolve()
+            ):
                 return True
         except OSError:
             continue  # it has ended, or is not ours to see

@@ -9,30 +9,33 @@ from pathlib import Path
 HIDDEN = "•••"
 SHORTEST = 6  # characters: a shorter value would hide innocent words
 HELD_BACK = 4096  # characters kept until the line is whole
+LONGEST = 16 * HELD_BACK  # characters of one secret that are kept while its end is awaited
 WORDS = "passwd|password|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential"
-KEY = rf"(?:[A-Za-z0-9_.-]*(?:{WORDS})[A-Za-z0-9_.-]*)"
+VALUE = r"""(?!•)(?:"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|\S+)"""  # too much is better than too little
 PATTERNS = re.compile(
-    rf"(?P<url>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+(?=@)"
+    rf"(?P<url>\b[a-z][a-z0-9+.-]{{0,40}}://[^/\s:@]*:)[^/\s@]+(?=@)"
+    rf"|(?P<auth>\bauthorization[\\\"']*[ \t]*[=:][ \t]*[\"']?(?:[a-z]+[ \t]+)?){VALUE}"
     rf"|(?P<bearer>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}"
-    rf"|(?P<pair>[\"']?\b{KEY}[\"']?\s*[=:]\s*[\"']?)(?!•)[^\s\"',;}}]+",
+    rf"|(?P<option>--[a-z0-9-]{{0,40}}(?:{WORDS})[a-z0-9-]{{0,40}}[ \t]+)(?!-){VALUE}"
+    rf"|(?P<pair>(?:{WORDS})[a-z0-9_.-]{{0,60}}[\\\"']*[ \t]*[=:][ \t]*){VALUE}",
     re.IGNORECASE,
 )
 
 
 def looks_secret(key: str) -> bool:
     """Does a configuration key name something that must not be shown?"""
-    return re.search(KEY, key, re.IGNORECASE) is not None
+    return re.search(WORDS, key, re.IGNORECASE) is not None
 
 
 def from_env_files(paths: Iterable[Path]) -> list[str]:
-    """Values of secret-looking keys in KEY=value files."""
+    """Values of secret-looking keys in KEY=value files, and the passwords inside of addresses."""
+    lines = [line for path in paths if path.is_file() for line in path.read_text(errors="replace").splitlines()]
     found = []
-    for path in paths:
-        if path.is_file():
-            for line in path.read_text(errors="replace").splitlines():
-                key, sign, value = line.removeprefix("export ").partition("=")
-                if sign and looks_secret(key):
-                    found.append(value.strip().strip("\"'"))
+    for line in lines:
+        key, sign, value = line.partition("=")
+        if sign and looks_secret(key):
+            found += [value.strip().strip("\"'"), value.partition(" #")[0].strip().strip("\"'")]
+        found += re.findall(r"://[^/\s:@]*:([^/\s@]+)@", value)
     return found
 
 
@@ -48,6 +51,14 @@ class Masker:
             text = self.known.sub(HIDDEN, text)
         return PATTERNS.sub(lambda found: f"{found[found.lastgroup or 0]}{HIDDEN}", text)
 
+    def cut(self, text: str, wanted: int) -> int:
+        """The last place up to `wanted` where the text can be cut without cutting a secret."""
+        for pattern in (PATTERNS, self.known, PATTERNS):
+            for found in pattern.finditer(text) if pattern else ():
+                if found.start() < wanted < found.end():
+                    wanted = found.start()
+        return wanted
+
 
 class Stream:
     """Masks a stream in whole lines, so that a secret cut in two by a chunk's end is still seen."""
@@ -59,8 +70,11 @@ class Stream:
         """What can be shown now."""
         text = self.rest + text
         end = text.rfind("\n") + 1
-        if len(text) - end > HELD_BACK:
-            end = len(text) - HELD_BACK // 2
+        if len(text) - end > HELD_BACK:  # a line without an end
+            end = self.masker.cut(text, len(text) - HELD_BACK // 2)
+        if len(text) - end > LONGEST:  # a secret without an end: its beginning is kept, to know what follows
+            self.rest = text[end : end + HELD_BACK]
+            return self.masker(text)
         self.rest = text[end:]
         return self.masker(text[:end])
 

@@ -1,140 +1,191 @@
-"""Measures downtime: a process of its own asks the health URL every 100 ms through a whole run, whatever becomes of the
-worker. `python -m rollbacks.tools.prober URL FILE EVERY` appends a JSON line to FILE at its start and at each change:
-{"at": Unix seconds, "ok", "answered", "detail"}, and {"at", "end": true} as its last."""
+"""Measures the downtime: a process of its own asks the health URL every 100 ms, and outlives the worker.
+
+`python -m rollbacks.tools.prober URL FILE EVERY` appends a JSON line to FILE at its start and at each change:
+{"at": unix seconds, "ok": true, "answered": true, "detail": "200 in 3 ms"}, and {"at": …, "end": true} at its end.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rollbacks.tools import command, probe
 
-SAMPLE_TIMEOUT = 1.0  # seconds
-ABANDONED = 120.0  # seconds without the worker's heartbeat
+PATIENCE = 1.0  # seconds for one answer
+FORGOTTEN = 120.0  # seconds without a heartbeat after which nobody is interested any more
 LONGEST = 2 * 3600.0  # seconds
-PATIENCE = 3.0  # seconds for it to start or end
+WAIT = 3.0  # seconds for the prober to begin or to end
+LOOK = 0.01  # seconds between two looks at it
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Measured:
-    since: float  # Unix seconds
+    since: float  # unix seconds; 0 when nothing was measured
     until: float
-    down_seconds: float  # without a healthy answer
-    outage_seconds: float  # without any answer
+    down_seconds: float  # not ok
+    outage_seconds: float  # not answered
     ok_now: bool
-    down_since: float | None  # Unix seconds, while it is down
-
-
-def beside(file: Path, end: str) -> Path:
-    return file.with_name(f"{file.name}.{end}")
+    down_since: float | None  # unix seconds
 
 
 # --- for the worker -------------------------------------------------------------------------------------------------
 
 
 def start(url: str, file: Path, *, every: float = 0.1) -> None:
-    """Start it, unless one runs for this file already; returns when it has asked once."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Start measuring, unless it runs already; returns with the first sample written, or after 3 s without.
+
+    `every`: seconds. Without a URL there is nothing to measure.
+    """
+    if not url:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
     beside(file, "stop").unlink(missing_ok=True)
     beside(file, "alive").touch()
-    size = file.stat().st_size if file.exists() else 0
-    child = subprocess.Popen(
+    if is_running(file):
+        return
+    before = size(file)
+    subprocess.run(
         [sys.executable, "-m", "rollbacks.tools.prober", url, str(file), str(every)],
-        env={**command.clean_environment(), "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        cwd=PROJECT,
+        env={**command.clean_environment(), "PYTHONPATH": str(PROJECT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        check=False,
     )
-    wait_for(lambda: child.poll() is not None or (file.exists() and file.stat().st_size > size))
+    wait_until(lambda: size(file) > before)
 
 
 def beat(file: Path) -> None:
-    """The worker lives: go on."""
-    beside(file, "alive").touch()
+    """The worker lives: go on measuring."""
+    if file.exists():
+        beside(file, "alive").touch()
 
 
 def stop(file: Path) -> None:
-    """End it, and wait for its last line."""
+    """End the measuring; returns with the end written, after at most 3 s. One that has died is ended in its stead."""
+    if not file.exists():
+        return
     beside(file, "stop").touch()
-    wait_for(lambda: not file.exists() or bool(lines(file)[-1:]) and "end" in lines(file)[-1])
-
-
-def wait_for(done: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not done() and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    """The whole lines; a torn last one (a power cut) is left out."""
-    found = []
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+    wait_until(lambda: has_ended(file) or not is_running(file))
+    with alone(file) as ours:
+        if ours and not has_ended(file):
+            append(file, {"at": time.time(), "end": True})
 
 
 def read(file: Path, *, now: float | None = None) -> Measured:
-    """What was measured so far. Between two lines the state is that of the earlier one."""
-    found = lines(file)
-    if not found:
-        return Measured(0, 0, 0, 0, False, None)
-    until = found[-1]["at"] if "end" in found[-1] else max(now or time.time(), found[-1]["at"])
-    down = outage = 0.0
-    down_since: float | None = None
-    for sample, following in zip(found, [*found[1:], {"at": until}], strict=True):
-        seconds = max(0.0, following["at"] - sample["at"])
-        if "end" in sample:
-            continue
-        down += 0 if sample["ok"] else seconds
-        outage += 0 if sample["answered"] else seconds
-        down_since = None if sample["ok"] else (down_since or sample["at"])
+    """What was measured until its end, or until `now` (unix seconds). Between two lines the earlier one holds."""
+    found = list(lines(file))
     samples = [each for each in found if "ok" in each]
-    return Measured(found[0]["at"], until, down, outage, bool(samples[-1]["ok"]), down_since)
+    if not samples:
+        return Measured(0, 0, 0, 0, False, None)
+    until = found[-1]["at"] if "end" in found[-1] else max(found[-1]["at"], time.time() if now is None else now)
+    down = outage = 0.0
+    down_since = None
+    for each, following in zip(samples, [*(later["at"] for later in samples[1:]), until], strict=True):
+        lasted = max(0.0, following - each["at"])
+        down += 0.0 if each["ok"] else lasted
+        outage += 0.0 if each["answered"] else lasted
+        down_since = None if each["ok"] else (down_since or each["at"])
+    return Measured(samples[0]["at"], until, down, outage, bool(samples[-1]["ok"]), down_since)
+
+
+def lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines that are whole: a torn one is skipped."""
+    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and isinstance(found.get("at"), float | int) and found.keys() & {"ok", "end"}:
+            yield {"answered": found.get("ok"), **found}
+
+
+def has_ended(file: Path) -> bool:
+    found = list(lines(file))
+    return bool(found) and "end" in found[-1]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not true() and time.monotonic() < deadline:
+        time.sleep(LOOK)
+
+
+def is_running(file: Path) -> bool:
+    with alone(file) as ours:
+        return not ours
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[bool]:
+    """Hold the lock of the file, if nobody else does."""
+    with beside(file, "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def beside(file: Path, what: str) -> Path:
+    return file.with_name(f"{file.name}.{what}")
+
+
+def size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 # --- the process ----------------------------------------------------------------------------------------------------
 
 
 def main(url: str, file: Path, every: float) -> None:
-    with beside(file, "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return  # one asks already
-        with file.open("a", buffering=1) as out:
-            sample(url, file, every, out)
+    if os.fork():  # the worker need not wait for us, nor bury us
+        return
+    with alone(file) as ours:
+        if ours:
+            measure(url, file, every)
 
 
-def sample(url: str, file: Path, every: float, out: Any) -> None:
-    began = due = time.monotonic()
-    before: tuple[bool, bool] | None = None
-    while not over(file, began):
-        asked = time.time()
-        seen = probe.health(url, SAMPLE_TIMEOUT)
-        if (seen.ok, seen.answered) != before:
-            before = (seen.ok, seen.answered)
-            line = {"at": asked, "ok": seen.ok, "answered": seen.answered, "detail": seen.detail}
-            out.write(json.dumps(line) + "\n")
-        due = max(due + every, time.monotonic() - every)
-        time.sleep(max(0.0, due - time.monotonic()))
-    out.write(json.dumps({"at": time.time(), "end": True}) + "\n")
+def measure(url: str, file: Path, every: float) -> None:
+    began, offset = time.monotonic(), time.time() - time.monotonic()  # a clock that is set meanwhile does not matter
+    known = None
+    while wanted(file) and time.monotonic() - began < LONGEST:
+        asked = time.monotonic()
+        seen = probe.health(url, PATIENCE)
+        if (seen.ok, seen.answered) != known:
+            known = seen.ok, seen.answered
+            at = offset + (time.monotonic() if seen.ok else asked)  # the longer downtime is the honest one
+            append(file, {"at": at, "ok": seen.ok, "answered": seen.answered, "detail": seen.detail})
+        time.sleep(every - (time.monotonic() - began) % every)
+    append(file, {"at": offset + time.monotonic(), "end": True})
 
 
-def over(file: Path, began: float) -> bool:
-    if beside(file, "stop").exists() or time.monotonic() - began > LONGEST:
-        return True
-    alive = beside(file, "alive")
-    return not alive.exists() or time.time() - alive.stat().st_mtime > ABANDONED
+def wanted(file: Path) -> bool:
+    try:
+        heard = beside(file, "alive").stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return time.time() - heard < FORGOTTEN and not beside(file, "stop").exists()
+
+
+def append(file: Path, line: dict[str, Any]) -> None:
+    """One whole line, in one write; a line that was torn before is ended first."""
+    with file.open("ab+") as out:
+        torn = out.tell() > 0 and (out.seek(-1, os.SEEK_END), out.read(1))[1] != b"\n"
+        out.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
 
 
 if __name__ == "__main__":

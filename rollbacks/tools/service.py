@@ -143,7 +143,7 @@ class Supervisor:
         self.ask("startProcess", False, fine=ALREADY_STARTED)
         found = self.info()
         if found["state"] not in (STARTING, RUNNING):
-            raise ServiceError(self.last_words(found))
+            raise ServiceError(self.last_words(f"{found['statename']}, {found['spawnerr'] or found['description']}"))
 
     def stop(self, timeout: float) -> None:
         """Waits for the process itself, then for supervisor to have seen it: only then does it accept a start."""
@@ -155,11 +155,10 @@ class Supervisor:
             gone(found["pid"], deadline)
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    f"{self.unit} (pid {found['pid']}) has not stopped after {timeout:.0f} s. Supervisor kills it after "
-                    f"its stopwaitsecs. Nothing was switched under it. By hand: {self.by_hand('stop')}"
+                    f"{self.unit} (pid {found['pid']}) has not stopped after {timeout:g} s. Nothing was switched under "
+                    f"it. Supervisor kills it after its stopwaitsecs. By hand: {self.by_hand('stop')}"
                 )
             before, found = found["state"], self.info()  # asking wakes supervisor: it looks for dead children then
-        return
 
     def by_hand(self, verb: str) -> str:
         parts = urlsplit(self.url)
@@ -180,11 +179,11 @@ class Supervisor:
                     return None
                 raise
 
-    def last_words(self, found: dict[str, Any]) -> str:
+    def last_words(self, why: str) -> str:
         spoken = "".join(self.tail(name) for name in ("tailProcessStderrLog", "tailProcessStdoutLog"))
         said = "\n".join(line for line in spoken.splitlines()[-10:] if line.strip())
         return (
-            f"{self.unit} does not start: {found['statename']} {found['spawnerr'] or found['description']}. "
+            f"Supervisor did not do it for {self.unit}: {why}. "
             f"Its last words: {said or 'none'}. By hand: {self.by_hand('start')}"
         )
 
@@ -205,7 +204,7 @@ def in_words(supervisor: Supervisor) -> Iterator[None]:
                 f"Supervisor knows no program {supervisor.unit}. Correct “unit” in the manifest: see "
                 f"`{supervisor.by_hand('status').rpartition(' ')[0]}`."
             ) from fault
-        raise ServiceError(supervisor.last_words({"statename": fault.faultString, "spawnerr": "", "description": ""}))
+        raise ServiceError(supervisor.last_words(fault.faultString)) from fault
     except (OSError, HTTPException, Error) as error:
         raise ServiceError(
             f"Supervisor cannot be reached at {supervisor.url}: {error}. Nothing was started or stopped by this. "

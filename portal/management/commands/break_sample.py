@@ -17,7 +17,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("system", nargs="?", help="the sample's name; needed only where there are several")
 
-    def handle(self, *, system: str | None, **options: Any) -> None:  # noqa: ANN401
+    def handle(self, *, system: str | None, **options: Any) -> None:
         found = sample_named(system)
         home = settings.HOME / "sample"
         try:

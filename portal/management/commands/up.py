@@ -55,7 +55,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="where the pages are served, on 127.0.0.1")
         parser.add_argument("--no-sample", action="store_false", dest="sample", help="without the sample system")
 
-    def handle(self, *, port: int, sample: bool, **options: Any) -> None:  # noqa: ANN401
+    def handle(self, *, port: int, sample: bool, **options: Any) -> None:
         progress = Progress(self.stdout)
         try:
             with interruptible(), stack.only_one(settings.HOME, stack.address(port)):
@@ -69,33 +69,11 @@ class Command(BaseCommand):
     def run(self, port: int, sample: bool, progress: Progress) -> None:
         """From an empty directory, or from what the last time left, to a portal that serves; then to its end."""
         self.stdout.write(f"Starting the portal (data in {settings.HOME})")
-        end_leftover(settings.HOME, progress)
-        if not stack.port_is_free(port):
-            raise CommandError(f"port {port} is taken by another program. Use another one: make up PORT={port + 1}")
         demo = wants_demo()
-        parts = stack.portal_stack(port, with_sample=sample, environment={"PORTAL_DEMO": "on" if demo else "off"})
-        progress("preparing the database")
-        call_command("migrate", verbosity=0, interactive=False)
-        progress("roles, decision matrix, contacts")
-        call_command("seed", demo=demo, stdout=io.StringIO())
-        if sample:
-            add_sample(port, progress)
-        try:
-            progress("starting broker, worker, scheduler, web" + (", sample" if sample else ""))
-            parts.start()
-            parts.wait_ready(progress)
-            progress.done()
+        with running(port, sample, demo, progress) as parts:
             self.stdout.write(self.welcome(port, demo))
             self.stdout.flush()
             self.watch(parts)
-        except stack.StackError:
-            progress.done("failed")
-            raise
-        finally:
-            ignore_signals()
-            progress("ending everything (a step that is running is finished first, for 30 s at most)")
-            parts.stop()
-            progress.done()
 
     def welcome(self, port: int, demo: bool) -> str:
         """The address, and who may sign in."""
@@ -122,6 +100,35 @@ class Command(BaseCommand):
                     self.stderr.write(
                         f"the {process.name} keeps ending, and is left stopped\n{parts.tail(process.name)}"
                     )
+
+
+@contextmanager
+def running(port: int, sample: bool, demo: bool, progress: Progress) -> Iterator[stack.Stack]:
+    """Prepares and starts everything; ends it when the block ends, however that is."""
+    end_leftover(settings.HOME, progress)
+    if not stack.port_is_free(port):
+        raise CommandError(f"port {port} is taken by another program. Use another one: make up PORT={port + 1}")
+    parts = stack.portal_stack(port, with_sample=sample, environment={"PORTAL_DEMO": "on" if demo else "off"})
+    progress("preparing the database")
+    call_command("migrate", verbosity=0, interactive=False)
+    progress("roles, decision matrix, contacts")
+    call_command("seed", demo=demo, stdout=io.StringIO())
+    if sample:
+        add_sample(port, progress)
+    try:
+        progress("starting broker, workers, scheduler, web" + (", sample" if sample else ""))
+        parts.start()
+        parts.wait_ready(progress)
+        progress.done()
+        yield parts
+    except stack.StackError:
+        progress.done("failed")
+        raise
+    finally:
+        ignore_signals()
+        progress("ending everything (a step that is running is finished first, for 30 s at most)")
+        parts.stop()
+        progress.done()
 
 
 def end_leftover(home: Path, progress: Progress) -> None:

@@ -26,7 +26,7 @@ class Command(ActingCommand):
         parser.add_argument("--reason", default="", metavar="R")
         super().add_arguments(parser)
 
-    def act(self, *, id: int, reason: str, wait: bool, local: bool, **options: Any) -> None:  # noqa: A002
+    def act(self, *, id: int, reason: str, wait: bool, local: bool, **options: Any) -> None:
         rollback = actions.approve(find_rollback(id).pk, by=self.person(), note=reason)
         self.say(f"{rollback} is {rollback.get_state_display().lower()}")
         if wait or local:

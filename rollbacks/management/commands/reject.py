@@ -16,7 +16,7 @@ class Command(ActingCommand):
         parser.add_argument("--reason", required=True, metavar="R")
         super().add_arguments(parser)
 
-    def act(self, *, id: int, reason: str, **options: Any) -> None:  # noqa: A002
+    def act(self, *, id: int, reason: str, **options: Any) -> None:
         rollback = actions.reject(find_rollback(id).pk, by=self.person(), note=reason)
         self.say(f"{rollback} is {rollback.get_state_display().lower()}")
         self.end_rollback(rollback, must_succeed=False)

@@ -26,10 +26,14 @@ class Command(ActingCommand):
         parser.add_argument("--severity", choices=Severity.values)
         parser.add_argument("--scope", choices=Scope.values)
         parser.add_argument("--reason", metavar="R")
-        parser.add_argument("--incident", type=int, metavar="ID", help="default: the open incident that names the system")
+        parser.add_argument(
+            "--incident", type=int, metavar="ID", help="default: the open incident that names the system"
+        )
         super().add_arguments(parser)
 
-    def act(self, *, system: str, to: str | None, incident: int | None, wait: bool, local: bool, **options: Any) -> None:
+    def act(
+        self, *, system: str, to: str | None, incident: int | None, wait: bool, local: bool, **options: Any
+    ) -> None:
         found = actions.find_system(system)
         if not to:
             self.list_points(found)

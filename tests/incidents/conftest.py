@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+
+from incidents import actions
+from incidents.models import Incident, Review
+
+PATHS = {  # how an incident comes to a state
+    "declared": [],
+    "acknowledged": ["acknowledge"],
+    "mitigating": ["mitigate"],
+    "monitoring": ["mitigate", "monitor"],
+    "resolved": ["acknowledge", "resolve"],
+    "closed": ["acknowledge", "resolve", "close"],
+    "cancelled": ["cancel"],
+}
+
+
+@pytest.fixture
+def incident_in(oncall: User) -> Callable[[str], Incident]:
+    """An incident in this state, brought there by the on-call engineer."""
+
+    def make(state: str) -> Incident:
+        incident = actions.declare(by=oncall, title="Checkout answers 500", severity="high", scope="multiple")
+        for move in PATHS[state]:
+            getattr(actions, move)(incident.pk, by=oncall, note="because of the test")
+        incident = Incident.objects.get(pk=incident.pk)
+        assert incident.state == state
+        return incident
+
+    return make
+
+
+@pytest.fixture
+def review_of() -> Callable[..., Review]:
+    def make(incident: Incident | None, by: User) -> Review:
+        return actions.open_review(
+            incident=incident, kind="override", subject="Rollback 7 of agents", url="/contacts/", reason="Down", by=by
+        )
+
+    return make

@@ -1,0 +1,93 @@
+"""The page of one incident: what is wrong, what is happening, what can I do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from incidents import actions
+from incidents.models import Incident, Review
+from incidents.views import LINES
+
+ClientFor = Callable[[User], Client]
+IncidentIn = Callable[[str], Incident]
+
+
+@pytest.mark.parametrize(
+    ("state", "offered"),
+    [
+        ("declared", ["acknowledge", "mitigate", "cancel"]),
+        ("acknowledged", ["mitigate", "monitor", "resolve", "cancel"]),
+        ("mitigating", ["monitor", "resolve", "cancel"]),
+        ("monitoring", ["resolve", "reopen"]),
+        ("resolved", ["close", "reopen"]),
+        ("closed", []),
+        ("cancelled", []),
+    ],
+)
+def test_moves(
+    client_for: ClientFor, incident_in: IncidentIn, oncall: User, auditor: User, state: str, offered: list[str]
+) -> None:
+    incident = incident_in(state)
+    moves = actions.moves(incident, oncall)
+    assert [move.name for move in moves] == offered
+    assert [move.name for move in moves if move.primary] == offered[:1]
+    assert not any(move.why_not for move in moves)
+    shown = client_for(oncall).get(f"/incidents/{incident.pk}/").content.decode()
+    for name in offered:
+        assert f'formaction="/incidents/{incident.pk}/{name}/"' in shown
+    assert all("you are Auditor" in move.why_not for move in actions.moves(incident, auditor))
+
+
+def test_a_button_that_may_not_be_used_says_why(client_for: ClientFor, incident_in: IncidentIn, auditor: User) -> None:
+    shown = client_for(auditor).get(f"/incidents/{incident_in('declared').pk}/").content.decode()
+    assert "This needs the role Engineer or above, and you are Auditor" in shown
+    assert shown.count("disabled") == 4
+
+
+def test_late(client_for: ClientFor, incident_in: IncidentIn, oncall: User) -> None:
+    incident, client = incident_in("declared"), client_for(oncall)
+    assert "Nobody has acknowledged it" not in client.get(f"/incidents/{incident.pk}/").content.decode()
+    with time_machine.travel(timezone.now() + timedelta(hours=2)):
+        assert "Nobody has acknowledged it" in client.get(f"/incidents/{incident.pk}/").content.decode()
+
+
+def test_escaping(client_for: ClientFor, oncall: User) -> None:
+    bad = "<script>alert(1)</script>"
+    incident = actions.declare(by=oncall, title=bad, severity="low", scope="config", summary=bad)
+    actions.note(incident.pk, by=None, text=bad)
+    assert "<script>alert" not in client_for(oncall).get(f"/incidents/{incident.pk}/").content.decode()
+
+
+def test_wrong_method_and_stranger(
+    client: Client, client_for: ClientFor, incident_in: IncidentIn, oncall: User
+) -> None:
+    url = f"/incidents/{incident_in('declared').pk}/"
+    assert client.get(url).headers["Location"] == f"/accounts/login/?next={url}"
+    assert client_for(oncall).post(url).status_code == 405
+    assert client_for(oncall).get("/incidents/999/").status_code == 404
+
+
+def test_the_number_of_queries_is_constant(
+    client_for: ClientFor,
+    incident_in: IncidentIn,
+    review_of: Callable[..., Review],
+    oncall: User,
+    oncall2: User,
+    django_assert_max_num_queries: Callable[[int], object],
+) -> None:
+    incident, client = incident_in("mitigating"), client_for(oncall)
+    for number in range(LINES + 20):
+        actions.note(incident.pk, by=oncall if number % 2 else oncall2, text=f"Note {number}")
+    for person in (oncall, oncall2, oncall):
+        review_of(incident, person)
+    with django_assert_max_num_queries(16):  # type: ignore[attr-defined]
+        shown = client.get(f"/incidents/{incident.pk}/").content.decode()
+    assert shown.count('<li data-kind="') == LINES
+    assert "Older lines" in shown
