@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
 from incidents.models import Incident, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
 from portal.ledger.models import record
-from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, why_not
+from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, why_not, transitions
 from portal.ledger.roles import EVERYBODY_AT_WORK, Person, Role, Who, at_least, called
 
 MAY_NOTE = EVERYBODY_AT_WORK
@@ -50,7 +51,7 @@ class Move:
 
 def moves(incident: Incident, person: Person) -> list[Move]:
     """The moves that lead out of its present state; the first that goes forward is the page's primary action."""
-    every = incident._meta.get_field("state").get_all_transitions(Incident)  # type: ignore[union-attr]
+    every = transitions(Incident)
     leaving = {each.name for each in every if each.source == incident.state}
     if "reopen" in leaving:
         leaving.discard("mitigate")  # a person who goes back says why; without a note only a rollback may
@@ -91,7 +92,7 @@ def declare(*, by: Person, title: str, severity: str, scope: str, summary: str =
 @transaction.atomic
 def acknowledge(pk: int, *, by: Person, note: str = "") -> Incident:
     incident = Incident.objects.locked(pk)
-    incident.acknowledged_by = by  # type: ignore[assignment]
+    incident.acknowledged_by = by
     return moved(incident, "acknowledge", by, note)
 
 
@@ -183,7 +184,7 @@ def tell(incident: Incident, by: Person, kind: str, text: str, url: str = "") ->
 
 @transaction.atomic
 def open_review(
-    *, incident: Incident | None, kind: str, subject: str, url: str, reason: str, by: Person, hours: int = 24
+    *, incident: Incident | None, kind: str, subject: str, url: str, reason: str, by: User, hours: int = 24
 ) -> Review:
     """Somebody acted without the usual approval: a Tech Lead has to look at it within `hours`."""
     now = timezone.now()
@@ -215,7 +216,7 @@ def answer_review(pk: int, *, by: Person, note: str) -> Review:
         raise NotAllowed(f"{called(by)} cannot answer the review of {review.subject}: {reason}.")
     if not note.strip():
         raise MoveRefused("Say what you found: whether it was right, and what should change.", review.incident)
-    review.reviewed_by, review.reviewed_at, review.note = by, timezone.now(), note.strip()  # type: ignore[assignment]
+    review.reviewed_by, review.reviewed_at, review.note = by, timezone.now(), note.strip()
     review.save()
     record(review, "answer", by=by, note=review.note)
     if review.incident is not None:

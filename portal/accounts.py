@@ -20,14 +20,14 @@ from django.utils.http import url_has_allowed_host_and_scheme
 FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_VIA")
 
 
-class NoSignUp(DefaultAccountAdapter):  # type: ignore[misc]
+class NoSignUp(DefaultAccountAdapter):
     """Accounts are made in the admin, by somebody who knows the person."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 
 
-class QuietResetForm(ResetPasswordForm):  # type: ignore[misc]
+class QuietResetForm(ResetPasswordForm):
     """allauth invites an unknown address to sign up. Here nobody can, so that it gets no mail."""
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
@@ -36,7 +36,7 @@ class QuietResetForm(ResetPasswordForm):  # type: ignore[misc]
         return str(super().save(request, **kwargs))
 
 
-class QuietResetView(PasswordResetView):  # type: ignore[misc]
+class QuietResetView(PasswordResetView):
     form_class = QuietResetForm
 
 

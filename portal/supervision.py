@@ -106,7 +106,7 @@ class Supervisor:
 
     def call(self, method: str, *words: object) -> Any:
         """Calls one method of supervisord. OSError where there is none, xmlrpc.client.Fault where it refuses."""
-        transport = SupervisorTransport(None, None, f"unix://{self.socket}")  # type: ignore[no-untyped-call]
+        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
         try:
             with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
                 return getattr(proxy.supervisor, method)(*words)

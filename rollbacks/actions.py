@@ -281,6 +281,7 @@ def override(pk: int, *, by: Person, note: str) -> Rollback:
     need(note, "Say why the approval cannot be waited for: a Tech Lead reviews it.")
     rollback = Rollback.objects.locked(pk)
     advance(rollback, "override", by=by, note=note)
+    assert by is not None
     incidents.open_review(
         incident=rollback.incident,
         kind=Review.Kind.OVERRIDE,

@@ -90,8 +90,8 @@ class RuleInline(admin.TabularInline[DecisionRule, MatrixVersion]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_add_permission(self, request: HttpRequest, obj: MatrixVersion | None) -> bool:
-        return obj is None and super().has_add_permission(request, obj)
+    def has_add_permission(self, request: HttpRequest, obj: MatrixVersion | None = None) -> bool:
+        return obj is None and bool(super().has_add_permission(request, obj))
 
 
 @admin.register(MatrixVersion)

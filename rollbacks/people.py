@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from incidents.models import EmergencyContact
-from portal.ledger.moves import who_may, why_not
+from portal.ledger.moves import transitions, who_may, why_not
 from portal.ledger.roles import Person, called, holders, titles
 from rollbacks.models import Rollback
 
@@ -57,8 +57,7 @@ BUTTONS = {
 
 def buttons(rollback: Rollback, person: Person) -> list[Button]:
     """The people's moves that lead out of its present state, each with the reason why this person may not make it."""
-    leaving = {each.name for each in rollback._meta.get_field("state").get_all_transitions(Rollback)
-               if each.source == rollback.state}  # fmt: skip
+    leaving = {each.name for each in transitions(Rollback) if each.source == rollback.state}
     return [
         Button(move, label, reason(rollback, move, person), note, needs, danger)
         for move, (label, note, needs, danger) in BUTTONS.items()

@@ -212,7 +212,7 @@ def expected_outage(rollback: Rollback) -> float:
     entries = RollbackLogEntry.objects.filter(
         rollback__system=rollback.system, rollback__procedure=rollback.procedure, outage_seconds__isnull=False
     )
-    seen = list(entries.values_list("outage_seconds", flat=True)[:5])
+    seen = [seconds or 0.0 for seconds in entries.values_list("outage_seconds", flat=True)[:5]]
     return round(median(seen), 2) if seen else DEFAULT_OUTAGE
 
 

@@ -73,7 +73,8 @@ def send(task: Any, queue: str, *args: Any, expires: float | None = None) -> boo
     try:
         task.apply_async(args=args, queue=queue, expires=expires, retry=False)
     except (KombuError, OperationalError, OSError) as error:
-        log.warning("the broker is down (%s): %s%s waits for the sweeper", error, task.name, args)
+        level = logging.WARNING if task is carry else logging.INFO  # a look is asked for again in two seconds
+        log.log(level, "the broker is down (%s): %s%s waits for the sweeper", error, task.name, args)
         return False
     return True
 

@@ -1,9 +1,12 @@
-"""The people of the tests, and what lets a test that commits be cleaned up after."""
+"""The people and the system of the tests, and what lets a test that commits be cleaned up after."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +15,12 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client, TransactionTestCase
 
+from incidents import actions as incidents
+from incidents.models import Incident
 from portal.ledger.roles import Role
 from portal.ledger.triggers import protect, unprotect
+from rollbacks import actions, runner
+from rollbacks.models import Rollback, System
 
 _teardown = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
@@ -22,7 +29,9 @@ def protected_tables() -> list[str]:
     """The append-only tables, as the database knows them."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            cursor.execute("SELECT DISTINCT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%no_update'")
+            cursor.execute(
+                "SELECT DISTINCT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%no_update'"
+            )
         else:
             cursor.execute("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE '%append_only'")
         return [str(row[0]) for row in cursor.fetchall()]
@@ -59,6 +68,26 @@ def forging() -> Callable[[], Any]:
 @pytest.fixture(autouse=True)
 def _no_rate_limit_left() -> None:
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_broker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Hints go nowhere: a test calls the runner itself. Tests with real workers are separate processes."""
+    if "real_broker" not in request.keywords:
+        monkeypatch.setattr("rollbacks.tasks.send", lambda *args, **kwargs: True)
+
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _no_broker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Hints go nowhere: a test calls the runner itself. Tests with real workers are separate processes."""
+    if "real_broker" not in request.keywords:
+        monkeypatch.setattr("rollbacks.tasks.send", lambda *args, **kwargs: True)
+
+
+# --- people ---------------------------------------------------------------------------------------------------------
 
 
 def person(username: str, name: str, *roles: Role) -> User:
@@ -123,3 +152,222 @@ def client_for() -> Callable[[User], Client]:
         return client
 
     return sign_in
+
+
+# --- a system -------------------------------------------------------------------------------------------------------
+
+
+def git(root: Path, *args: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *args], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(root: Path, message: str, **contents: str) -> str:
+    """Write files (`config__agents_json` is config/agents.json) and commit them."""
+    for name, content in contents.items():
+        folder, _, base = name.rpartition("__")
+        path = root / folder / ".".join(base.rsplit("_", 1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "--allow-empty", "-m", message)
+    return git(root, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository with a good release (tag v1), and a bad one on top, checked out."""
+    root = tmp_path / "agents"
+    root.mkdir()
+    git(root, "init", "-q", "-b", "main")
+    git(root, "config", "user.name", "Dev")
+    git(root, "config", "user.email", "dev@example.org")
+    (root / ".gitignore").write_text(".venv\nlogs\nartifacts\n.env\n")
+    commit(
+        root, "Release 1", app_py="VERSION = 1\n", config__agents_json=json.dumps({"model": "small", "api_key": "k1"})
+    )
+    git(root, "tag", "v1")
+    commit(root, "Break it", app_py="VERSION = 2\nBROKEN = True\n")
+    (root / "logs").mkdir()
+    (root / "artifacts").mkdir()
+    (root / "artifacts" / "history.txt").write_text("one\n")
+    (root / ".env").write_text("API_TOKEN=super-secret-token\n")
+    return root
+
+
+MANIFEST = """
+[system]
+name = "agents"
+root = "{root}"
+backups = "{backups}"
+config = ["config/agents.json"]
+secrets = [".env"]
+artifacts = ["artifacts"]
+logs = ["logs"]
+
+[commands]
+test = "{test}"
+"""
+
+
+def manifest_text(root: Path, test: str = "true") -> str:
+    return MANIFEST.format(root=root, backups=root.parent / "backups", test=test)
+
+
+@pytest.fixture
+def matrix(db: None) -> None:
+    actions.seed_matrix()
+
+
+@pytest.fixture
+def system(matrix: None, checkout: Path) -> System:
+    """A system without a service and without requirements: its rollbacks take milliseconds, on a real repository."""
+    return actions.add_system(by=None, text=manifest_text(checkout))[0]
+
+
+@pytest.fixture
+def incident(system: System, oncall: User) -> Incident:
+    incident = incidents.declare(by=oncall, title="Agents answer 500", severity="high", scope="multiple")
+    system.incidents.add(incident)
+    return incident
+
+
+def asked(system: System, by: User, **changes: Any) -> Rollback:
+    """A rollback that somebody has asked for."""
+    words = {"procedure": "code", "target": "v1", "severity": "high", "scope": "multiple", "reason": "500 since 2"}
+    return actions.request(system=system, by=by, **{**words, **changes})  # type: ignore[arg-type]
+
+
+def again(rollback: Rollback) -> Rollback:
+    """The row as it is now (refresh_from_db is unsafe on a protected field)."""
+    return Rollback.objects.get(pk=rollback.pk)
+
+
+@pytest.fixture
+def rollback(system: System, incident: Incident, oncall: User) -> Rollback:
+    """Asked for by `oncall`, still planning."""
+    return asked(system, oncall, incident=incident)
+
+
+@pytest.fixture
+def planned(rollback: Rollback, transactional_db: None) -> Rollback:
+    """Planned by the runner, waiting for approval."""
+    runner.carry(rollback.run.pk)
+    return again(rollback)
+
+
+@pytest.fixture
+def approved(planned: Rollback, tech_lead: User) -> Rollback:
+    return again(actions.approve(planned.pk, by=tech_lead))
+
+
+@pytest.fixture
+def as_user(client_for: Callable[[User], Client]) -> Callable[[User], Client]:
+    return client_for
+
+
+# --- a system -------------------------------------------------------------------------------------------------------
+
+
+def git(root: Path, *args: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *args], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(root: Path, message: str, **contents: str) -> str:
+    """Write files (`config__agents_json` is config/agents.json) and commit them."""
+    for name, content in contents.items():
+        folder, _, base = name.rpartition("__")
+        path = root / folder / ".".join(base.rsplit("_", 1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "--allow-empty", "-m", message)
+    return git(root, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository with a good release (tag v1), and a bad one on top, checked out."""
+    root = tmp_path / "agents"
+    root.mkdir()
+    git(root, "init", "-q", "-b", "main")
+    git(root, "config", "user.name", "Dev")
+    git(root, "config", "user.email", "dev@example.org")
+    (root / ".gitignore").write_text(".venv\nlogs\nartifacts\n.env\n")
+    commit(
+        root, "Release 1", app_py="VERSION = 1\n", config__agents_json=json.dumps({"model": "small", "api_key": "k1"})
+    )
+    git(root, "tag", "v1")
+    commit(root, "Break it", app_py="VERSION = 2\nBROKEN = True\n")
+    (root / "logs").mkdir()
+    (root / "artifacts").mkdir()
+    (root / "artifacts" / "history.txt").write_text("one\n")
+    (root / ".env").write_text("API_TOKEN=super-secret-token\n")
+    return root
+
+
+MANIFEST = """
+[system]
+name = "agents"
+root = "{root}"
+backups = "{backups}"
+config = ["config/agents.json"]
+secrets = [".env"]
+artifacts = ["artifacts"]
+logs = ["logs"]
+
+[commands]
+test = "{test}"
+"""
+
+
+def manifest_text(root: Path, test: str = "true") -> str:
+    return MANIFEST.format(root=root, backups=root.parent / "backups", test=test)
+
+
+@pytest.fixture
+def matrix(db: None) -> None:
+    actions.seed_matrix()
+
+
+@pytest.fixture
+def system(matrix: None, checkout: Path) -> System:
+    """A system without a service and without requirements: its rollbacks take milliseconds, on a real repository."""
+    return actions.add_system(by=None, text=manifest_text(checkout))[0]
+
+
+@pytest.fixture
+def incident(system: System, oncall: User) -> Incident:
+    incident = incidents.declare(by=oncall, title="Agents answer 500", severity="high", scope="multiple")
+    system.incidents.add(incident)
+    return incident
+
+
+def asked(system: System, by: User, **changes: Any) -> Rollback:
+    """A rollback that somebody has asked for."""
+    words = {"procedure": "code", "target": "v1", "severity": "high", "scope": "multiple", "reason": "500 since 2"}
+    return actions.request(system=system, by=by, **{**words, **changes})  # type: ignore[arg-type]
+
+
+def again(rollback: Rollback) -> Rollback:
+    """The row as it is now (refresh_from_db is unsafe on a protected field)."""
+    return Rollback.objects.get(pk=rollback.pk)
+
+
+@pytest.fixture
+def rollback(system: System, incident: Incident, oncall: User) -> Rollback:
+    """Asked for by `oncall`, still planning."""
+    return asked(system, oncall, incident=incident)
+
+
+@pytest.fixture
+def planned(rollback: Rollback, transactional_db: None) -> Rollback:
+    """Planned by the runner, waiting for approval."""
+    runner.carry(rollback.run.pk)
+    return again(rollback)
+
+
+@pytest.fixture
+def approved(planned: Rollback, tech_lead: User) -> Rollback:
+    return again(actions.approve(planned.pk, by=tech_lead))

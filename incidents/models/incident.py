@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -56,7 +57,7 @@ def respond_by(severity: str, declared: datetime) -> datetime:
     return datetime.combine(day.date(), time(17), tzinfo=day.tzinfo)
 
 
-def reviewed(incident: Incident) -> bool:
+def reviewed(incident: Any) -> bool:
     """A review is still open (an override, or an immediate rollback): a Tech Lead has to answer it first."""
     return not incident.reviews.filter(reviewed_at=None).exists()
 

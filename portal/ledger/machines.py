@@ -8,7 +8,7 @@ from typing import Any
 
 from django.apps import apps
 
-from portal.ledger.moves import StateModel
+from portal.ledger.moves import StateModel, state_field, transitions
 from portal.ledger.roles import IMPLIED, Role, Who
 
 YES, NO = "yes", "–"
@@ -45,12 +45,13 @@ class Holder:
 
 def machines() -> list[type[StateModel]]:
     """Every model with a life, in the order of the apps."""
-    return [model for model in apps.get_models() if issubclass(model, StateModel)]
+    found: list[Any] = [model for model in apps.get_models() if issubclass(model, StateModel)]
+    return found
 
 
 def moves(model: type[StateModel]) -> Iterator[Move]:
     """Every transition, in the order of the states' life and of the code."""
-    found = list(model._meta.get_field("state").get_all_transitions(model))  # type: ignore[union-attr]
+    found = transitions(model)
     order = [str(value) for value, _ in states(model)]
     names = list(vars(model))
     for each in sorted(found, key=lambda one: (order.index(str(one.source)), names.index(one.name))):
@@ -59,7 +60,7 @@ def moves(model: type[StateModel]) -> Iterator[Move]:
 
 
 def states(model: type[StateModel]) -> list[tuple[str, str]]:
-    return [(str(value), str(label)) for value, label in model._meta.get_field("state").choices]  # type: ignore[union-attr]
+    return [(str(value), str(label)) for value, label in state_field(model).choices]
 
 
 def may(move: Move, role: Role | None, example: StateModel) -> bool:
@@ -72,7 +73,7 @@ def may(move: Move, role: Role | None, example: StateModel) -> bool:
 
 def diagram(model: type[StateModel]) -> str:
     """A Mermaid state diagram."""
-    first = str(model._meta.get_field("state").get_default())
+    first = str(state_field(model).get_default())
     arrows = [f"    {move.source} --> {move.target}: {move.name}" for move in moves(model)]
     leaves = [value for value, _ in states(model) if value not in {move.source for move in moves(model)}]
     ends = [f"    {value} --> [*]" for value in leaves if value in {move.target for move in moves(model)}]
@@ -91,7 +92,7 @@ def table(model: type[StateModel], example: StateModel) -> str:
 
 def who(model: type[StateModel]) -> str:
     """One line a move: who, and what has to hold besides."""
-    lines = {}
+    lines: dict[str, None] = {}
     for move in moves(model):
         needs = f"; refused when: {' '.join(move.needs)}" if move.needs else ""
         lines[f"- `{move.name}`: {move.who.label}{needs}"] = None

@@ -13,7 +13,7 @@ from django_fsm import ConcurrentTransitionMixin, can_proceed
 from portal.ledger.models import Ledger, record, rows_of
 from portal.ledger.roles import Person, Who, called
 
-M = TypeVar("M", bound="StateModel")
+M = TypeVar("M", bound=models.Model)
 IRREGULAR = {"plan": "planned", "cancel": "cancelled", "override": "overridden", "hold": "put on hold",
              "watch": "put under watch", "void": "sent back", "submit": "submitted", "reopen": "reopened"}  # fmt: skip
 
@@ -46,16 +46,24 @@ class StateModel(ConcurrentTransitionMixin, models.Model):
         abstract = True
 
 
+def transitions(model: type[StateModel]) -> list[Any]:
+    """Every transition of a machine, as django-fsm knows them."""
+    return list(state_field(model).get_all_transitions(model))
+
+
+def state_field(model: type[StateModel]) -> Any:
+    """The FSMField `state`, which each machine declares itself, with its own states."""
+    return next(field for field in model._meta.fields if field.name == "state")
+
+
 def past(move: str) -> str:
     return IRREGULAR.get(move) or (move + "d" if move.endswith("e") else move + "ed")
 
 
 def who_may(obj: StateModel, move: str) -> Who:
     """The permission that the transition out of the present state carries (any of them when none leaves it)."""
-    transitions = [
-        each for each in type(obj)._meta.get_field("state").get_all_transitions(type(obj)) if each.name == move
-    ]
-    fitting = [each for each in transitions if each.source == obj.state] or transitions
+    found = [each for each in transitions(type(obj)) if each.name == move]
+    fitting = [each for each in found if each.source == obj.state] or found
     permission = fitting[0].permission
     assert isinstance(permission, Who), f"{move} carries no Who"
     return permission
@@ -73,7 +81,7 @@ def why_not(obj: StateModel, move: str, person: Person) -> str:
 
 def unmet(obj: StateModel, move: str) -> str:
     """The first condition that does not hold: a condition's docstring is its message."""
-    for each in type(obj)._meta.get_field("state").get_all_transitions(type(obj)):
+    for each in transitions(type(obj)):
         if each.name == move and each.source == obj.state:
             for condition in each.conditions:
                 if not condition(obj):

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-Person = AbstractUser | None  # None is the machine: a worker, the scheduler
+Person = User | None  # None is the machine: a worker, the scheduler
 
 
 class Role(StrEnum):
@@ -72,7 +72,7 @@ class Who:
     label: str
     why_not: Callable[[Any, Person], str]
 
-    def __call__(self, obj: Any, person: Person) -> bool:
+    def __call__(self, obj: Any, person: Any) -> bool:
         return not self.why_not(obj, person)
 
 

@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
 from portal.ledger.moves import MoveRefused, NotAllowed
@@ -48,16 +48,16 @@ class ActingCommand(BaseCommand):
             self.finish({"state": "refused", "trouble": str(error)})
             raise CommandError(str(error), returncode=1) from error
 
-    def act(self, **options: Any) -> None:
+    def act(self, *args: Any, **options: Any) -> None:
         raise CommandError("this command does nothing by itself")
 
-    def person(self) -> AbstractUser:
+    def person(self) -> User:
         """Who gives the command. Raises Unknown, with near names."""
         name = self.options["username"] or getpass.getuser()
         people = get_user_model()._default_manager
         found = people.filter(username=name, is_active=True).first()
         if found is not None:
-            return found  # type: ignore[return-value]
+            return found
         names = list(people.filter(is_active=True).values_list("username", flat=True))
         near = ", ".join(difflib.get_close_matches(name, names, 3, 0.4) or sorted(names)[:8])
         raise Unknown(f"There is no active user {name!r}: name one with --as. There is {near or 'nobody yet'}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -66,7 +67,7 @@ def finisher(rollback: Rollback, person: Person) -> str:
     return "" if person is None else at_least(Role.ON_CALL).why_not(rollback, person)
 
 
-def voted(rollback: Rollback) -> bool:
+def voted(rollback: Any) -> bool:
     """The votes that its rule asks for are not there yet."""
     plan = rollback.plan_now
     return plan is not None and plan.votes_for() >= rollback.rule.quorum

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rollbacks.procedures import backup, journal
-from rollbacks.procedures.base import Context, Facts, Step, StepFailed
+from rollbacks.procedures.base import Context, Facts, Point, Step, StepFailed
 from rollbacks.tools import environment, files, git, service
 
 
@@ -67,7 +67,7 @@ def config_hashes(context: Context) -> dict[str, str]:
 
 def verify(context: Context) -> None:
     point = context.facts["safety"]["restore_point"]
-    wrong = backup.check(context.manifest, backup.Point(point["tag"], point["commit"], point["manifest_sha256"]))
+    wrong = backup.check(context.manifest, Point(point["tag"], point["commit"], point["manifest_sha256"]))
     if wrong:
         raise StepFailed("The safety point cannot be trusted, so nothing is changed: " + "; ".join(wrong))
 

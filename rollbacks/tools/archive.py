@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rollbacks.tools import ToolError, files
 
 BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)
 CHUNK = 1024 * 1024  # bytes
+NOWHERE = "/proc/nowhere"  # an empty place to unpack to, to see whether a member would be refused
 
 
 class ArchiveError(ToolError):
@@ -30,7 +33,7 @@ def pack(target: Path, root: Path, names: Sequence[str]) -> None:
         with os.fdopen(number, "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
                 for each in sorted(set(names)):
-                    add(archive, root, files.inside(root, each).resolve(strict=True), each)
+                    add(archive, files.inside(root, each).resolve(strict=True), each)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(target)
@@ -43,7 +46,7 @@ def pack(target: Path, root: Path, names: Sequence[str]) -> None:
     files.sync_directory(target.parent)
 
 
-def add(archive: tarfile.TarFile, root: Path, path: Path, name: str) -> None:
+def add(archive: tarfile.TarFile, path: Path, name: str) -> None:
     """One file, or a directory with all in it. What vanishes meanwhile, sockets and pipes are left out.
 
     Raises tarfile.FilterError for a link that unpack() would refuse: better now than on the day it is needed.
@@ -52,7 +55,7 @@ def add(archive: tarfile.TarFile, root: Path, path: Path, name: str) -> None:
         info = archive.gettarinfo(path, name)
         if info is None or not (info.isreg() or info.isdir() or info.issym() or info.islnk()):
             return
-        tarfile.data_filter(info, str(root))
+        tarfile.data_filter(info, NOWHERE)
         if not info.isreg():
             archive.addfile(info)
         else:
@@ -62,29 +65,39 @@ def add(archive: tarfile.TarFile, root: Path, path: Path, name: str) -> None:
     except FileNotFoundError:  # the service runs on while we pack
         return
     for each in inside:
-        add(archive, root, each, f"{name}/{each.name}")
+        add(archive, each, f"{name}/{each.name}")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tarfile.TarFile]:
+    """The archive, to be read once; at the end what is left is read too, for the checksum comes last.
+
+    Raises ArchiveError.
+    """
+    try:
+        with gzip.open(path) as unzipped:
+            with tarfile.open(fileobj=unzipped, mode="r|") as archive:
+                yield archive
+            while unzipped.read(CHUNK):
+                pass
+    except BROKEN as error:
+        raise ArchiveError(broken(path, error)) from error
 
 
 def members(path: Path) -> list[str]:
     """The names in the archive. Raises ArchiveError."""
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            return archive.getnames()
-    except BROKEN as error:
-        raise ArchiveError(broken(path, error)) from error
+    with opened(path) as archive:
+        return archive.getnames()
 
 
 def check(path: Path) -> None:
     """Read every member to its end, and the checksum after it. Raises ArchiveError, for an unsafe member too."""
-    try:
-        with tarfile.open(path, "r|gz") as archive:
-            for member in archive:
-                tarfile.data_filter(member, str(path.parent))
-                source = archive.extractfile(member) if member.isreg() else None
-                while source is not None and source.read(CHUNK):
-                    pass
-    except BROKEN as error:
-        raise ArchiveError(broken(path, error)) from error
+    with opened(path) as archive:
+        for member in archive:
+            tarfile.data_filter(member, NOWHERE)
+            source = archive.extractfile(member) if member.isreg() else None
+            while source is not None and source.read(CHUNK):
+                pass
 
 
 def unpack(path: Path, target: Path) -> None:
@@ -94,15 +107,14 @@ def unpack(path: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    new = work / "new"
+    new.mkdir()
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            (work / "new").mkdir()
-            archive.extractall(work / "new", filter="data")
+        with opened(path) as archive:
+            archive.extractall(new, filter="data")
         if target.exists():
             target.rename(work / "old")
-        (work / "new").rename(target)
-    except BROKEN as error:
-        raise ArchiveError(broken(path, error)) from error
+        new.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

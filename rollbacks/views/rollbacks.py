@@ -56,7 +56,7 @@ def matrix_context(request: HttpRequest, form: RollbackForm) -> dict[str, object
         decision = actions.answer(**chosen)
     except NoMatrix as error:
         return {"rules": [], "decision": None, "no_matrix": str(error)}
-    probe = Rollback(rule=decision.rule, requested_by=request.user)  # type: ignore[misc]
+    probe = Rollback(rule=decision.rule, requested_by=request.user)
     return {
         "rules": actions.matrix(),
         "decision": decision,
@@ -73,7 +73,7 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
     plan = rollback.plan_now
     steps = list(rollback.run.steps.all())
     for step in steps:
-        step.shown = "".join(step.output.values_list("text", flat=True))[-OUTPUT_SHOWN:]  # type: ignore[attr-defined]
+        step.shown = "".join(step.output.values_list("text", flat=True))[-OUTPUT_SHOWN:]
     waiting = rollback.state == RollbackState.AWAITING_APPROVAL
     return render(
         request,

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -34,7 +36,7 @@ url = "http://127.0.0.1:8000/health"
 """
 
 
-def with_latest(systems):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def with_latest(systems: QuerySet[System]) -> QuerySet[Any]:
     """Systems with their last good backup and their active rollback, in one query."""
     good = RestorePoint.objects.filter(
         system=OuterRef("pk"),

@@ -65,7 +65,9 @@ class Command(BaseCommand):
     def back_up(self, system: System, oncall: User) -> RestorePoint:
         self.tell(f"{oncall.get_full_name()} (On-Call Engineer) backs {system} up")
         made = actions.backup(system=system, by=oncall, reason="Before release 1.3.0")
-        point = until(lambda: RestorePoint.objects.get(pk=made.pk), lambda now: hasattr(now, "run") and now.run.ended_at)
+        point = until(
+            lambda: RestorePoint.objects.get(pk=made.pk), lambda now: hasattr(now, "run") and now.run.ended_at
+        )
         if point.state != RestorePointState.VERIFIED:
             raise CommandError(f"the backup is {point.state}: {point.problem}")
         self.tell(f"  {point.tag}: {', '.join(point.parts)}; {point.size} bytes, every hash read back")

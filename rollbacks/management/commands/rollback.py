@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
 
@@ -70,7 +70,7 @@ class Command(ActingCommand):
             raise Unknown(f"There is no incident {pk}.")
         return found
 
-    def list_points(self, system: System) -> None:
+    def list_points(self, system: System) -> NoReturn:
         points = [point for point in system.restore_points.all()[:50] if point.is_target][:SHOWN]
         self.say(f"Say where to with --to. The newest restore points of {system}:")
         for point in points:

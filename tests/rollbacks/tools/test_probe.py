@@ -93,7 +93,9 @@ def test_a_dripping_answer_ends_with_the_timeout() -> None:
     assert found.ms < 1000
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "ftp://a/", "http://", "http://a:99999/", "http://[::1", "http://a/\n"])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "ftp://a/", "http://", "http://a:99999/", "http://[::1", "http://a/\n"]
+)
 def test_it_never_raises(url: str) -> None:
     found = probe.health(url, timeout=0.2)
     assert (found.ok, found.answered) == (False, False)
@@ -102,7 +104,10 @@ def test_it_never_raises(url: str) -> None:
 
 def test_a_process_is_seen_as_it_runs() -> None:
     before = time.time()
-    with subprocess.Popen([sys.executable, "-c", "input()", "word"], stdin=subprocess.PIPE, cwd="/tmp") as child:
+    args = [sys.executable, "-c", "print(flush=True); input()", "word"]
+    with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/tmp") as child:
+        assert child.stdout is not None
+        child.stdout.readline()
         found = probe.process(child.pid)
         assert found is not None
         assert before - 0.02 <= found.started_at <= time.time()
