@@ -80,16 +80,6 @@ def _no_broker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
 # --- people ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _no_broker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Hints go nowhere: a test calls the runner itself. Tests with real workers are separate processes."""
-    if "real_broker" not in request.keywords:
-        monkeypatch.setattr("rollbacks.tasks.send", lambda *args, **kwargs: True)
-
-
-# --- people ---------------------------------------------------------------------------------------------------------
-
-
 def person(username: str, name: str, *roles: Role) -> User:
     first, last = name.split()
     user = User.objects.create_user(username, f"{username}@example.org", first_name=first, last_name=last)
@@ -152,113 +142,6 @@ def client_for() -> Callable[[User], Client]:
         return client
 
     return sign_in
-
-
-# --- a system -------------------------------------------------------------------------------------------------------
-
-
-def git(root: Path, *args: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *args], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def commit(root: Path, message: str, **contents: str) -> str:
-    """Write files (`config__agents_json` is config/agents.json) and commit them."""
-    for name, content in contents.items():
-        folder, _, base = name.rpartition("__")
-        path = root / folder / ".".join(base.rsplit("_", 1))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "--allow-empty", "-m", message)
-    return git(root, "rev-parse", "HEAD")
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A repository with a good release (tag v1), and a bad one on top, checked out."""
-    root = tmp_path / "agents"
-    root.mkdir()
-    git(root, "init", "-q", "-b", "main")
-    git(root, "config", "user.name", "Dev")
-    git(root, "config", "user.email", "dev@example.org")
-    (root / ".gitignore").write_text(".venv\nlogs\nartifacts\n.env\n")
-    commit(
-        root, "Release 1", app_py="VERSION = 1\n", config__agents_json=json.dumps({"model": "small", "api_key": "k1"})
-    )
-    git(root, "tag", "v1")
-    commit(root, "Break it", app_py="VERSION = 2\nBROKEN = True\n")
-    (root / "logs").mkdir()
-    (root / "artifacts").mkdir()
-    (root / "artifacts" / "history.txt").write_text("one\n")
-    (root / ".env").write_text("API_TOKEN=super-secret-token\n")
-    return root
-
-
-MANIFEST = """
-[system]
-name = "agents"
-root = "{root}"
-backups = "{backups}"
-config = ["config/agents.json"]
-secrets = [".env"]
-artifacts = ["artifacts"]
-logs = ["logs"]
-
-[commands]
-test = "{test}"
-"""
-
-
-def manifest_text(root: Path, test: str = "true") -> str:
-    return MANIFEST.format(root=root, backups=root.parent / "backups", test=test)
-
-
-@pytest.fixture
-def matrix(db: None) -> None:
-    actions.seed_matrix()
-
-
-@pytest.fixture
-def system(matrix: None, checkout: Path) -> System:
-    """A system without a service and without requirements: its rollbacks take milliseconds, on a real repository."""
-    return actions.add_system(by=None, text=manifest_text(checkout))[0]
-
-
-@pytest.fixture
-def incident(system: System, oncall: User) -> Incident:
-    incident = incidents.declare(by=oncall, title="Agents answer 500", severity="high", scope="multiple")
-    system.incidents.add(incident)
-    return incident
-
-
-def asked(system: System, by: User, **changes: Any) -> Rollback:
-    """A rollback that somebody has asked for."""
-    words = {"procedure": "code", "target": "v1", "severity": "high", "scope": "multiple", "reason": "500 since 2"}
-    return actions.request(system=system, by=by, **{**words, **changes})  # type: ignore[arg-type]
-
-
-def again(rollback: Rollback) -> Rollback:
-    """The row as it is now (refresh_from_db is unsafe on a protected field)."""
-    return Rollback.objects.get(pk=rollback.pk)
-
-
-@pytest.fixture
-def rollback(system: System, incident: Incident, oncall: User) -> Rollback:
-    """Asked for by `oncall`, still planning."""
-    return asked(system, oncall, incident=incident)
-
-
-@pytest.fixture
-def planned(rollback: Rollback, transactional_db: None) -> Rollback:
-    """Planned by the runner, waiting for approval."""
-    runner.carry(rollback.run.pk)
-    return again(rollback)
-
-
-@pytest.fixture
-def approved(planned: Rollback, tech_lead: User) -> Rollback:
-    return again(actions.approve(planned.pk, by=tech_lead))
 
 
 @pytest.fixture

@@ -101,8 +101,8 @@ def any_of(*roles: Role) -> Who:
 def titles(person: Person) -> str:
     if person is None:
         return "the machine"
-    names = [role.value for role in Role if role.value in {group.name for group in person.groups.all()}]
-    return " and ".join(names) or "without a role"
+    held = {group.name for group in person.groups.all()}
+    return " and ".join(role.value for role in Role if role.value in held) or "without a role"
 
 
 MACHINE = Who("machine", lambda obj, person: "" if person is None else "only the portal itself does this")

@@ -62,7 +62,7 @@ def test_a_link_that_could_not_be_unpacked_is_refused_when_it_is_packed(root: Pa
     path = packed(root)
     before = path.read_bytes()
     (root / "artifacts/out").symlink_to("/etc/passwd")
-    with pytest.raises(archive.ArchiveError, match="artifacts/out.*No archive was made"):
+    with pytest.raises(archive.ArchiveError, match=r"artifacts/out.*No archive was made"):
         packed(root)
     assert path.read_bytes() == before
 

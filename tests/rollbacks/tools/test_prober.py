@@ -115,7 +115,8 @@ def test_stop_ends_it_and_a_start_goes_on(server: ThreadingHTTPServer, file: Pat
 
 
 def test_it_outlives_the_one_that_started_it(server: ThreadingHTTPServer, file: Path) -> None:
-    code = f"from pathlib import Path; from rollbacks.tools import prober; prober.start({url(server)!r}, Path({str(file)!r}))"
+    imports = "from pathlib import Path; from rollbacks.tools import prober"
+    code = f"{imports}; prober.start({url(server)!r}, Path({str(file)!r}))"
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}; input()"], cwd=prober.PROJECT, stdin=subprocess.PIPE
     ) as worker:

@@ -185,8 +185,13 @@ def test_no_service_manager() -> None:
 SYSTEMCTL = """#!/bin/sh
 echo "$@" >> {log}
 case "$1" in
-show) echo LoadState=loaded; echo MainPID=42; echo ActiveState=$(cat {state}); echo SubState=running; echo Result=success;;
-start) [ -e {log}.refuse ] && {{ rm {log}.refuse; echo "start request repeated too quickly"; exit 1; }}; echo active > {state};;
+show)
+    echo LoadState=loaded; echo MainPID=42; echo ActiveState=$(cat {state}); echo SubState=running; echo Result=success
+    ;;
+start)
+    if [ -e {log}.refuse ]; then rm {log}.refuse; echo "start request repeated too quickly"; exit 1; fi
+    echo active > {state}
+    ;;
 stop) echo inactive > {state};;
 esac
 """
