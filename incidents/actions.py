@@ -13,7 +13,7 @@ from django.utils import timezone
 from incidents.models import Incident, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
 from portal.ledger.models import record
-from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, why_not, transitions
+from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, transitions, why_not
 from portal.ledger.roles import EVERYBODY_AT_WORK, Person, Role, Who, at_least, called
 
 MAY_NOTE = EVERYBODY_AT_WORK

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
-from django.db.models import Case, Q, QuerySet, Value, When
+from django.db.models import Case, Q, QuerySet, Value, When, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -25,8 +25,10 @@ LINES = 200  # of the timeline, on the page
 
 
 def person(request: HttpRequest) -> User:
-    """Who asks. LoginRequiredMiddleware lets nobody else in."""
+    """Who asks, with their groups: each reason why they may not names their roles. (LoginRequiredMiddleware lets nobody
+    else in.)"""
     assert isinstance(request.user, User)
+    prefetch_related_objects([request.user], "groups")
     return request.user
 
 
@@ -89,6 +91,8 @@ def incident(request: HttpRequest, pk: int) -> HttpResponse:
 def show(request: HttpRequest, incident: Incident, form: NoteForm, answering: int = 0) -> HttpResponse:
     """The page; with what was typed when it could not be taken (`answering` is the review whose form that was)."""
     by = person(request)
+    # What the floors above have linked to it, by the names that they gave to the way back.
+    prefetch_related_objects([incident], "systems", "rollbacks__system", "rollbacks__requested_by")
     timeline = list(incident.timeline.order_by("-at", "-pk")[: LINES + 1])
     reviews = incident.reviews.select_related("opened_by", "reviewed_by")
     context = {

@@ -9,6 +9,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from portal.ledger.moves import MoveRefused
+from rollbacks.models import NoMatrix
 
 # No inline script and no inline style anywhere: text that slipped through an escape still cannot run. The Django admin
 # keeps to this too.
@@ -26,9 +27,16 @@ POLICY = "; ".join(
 )
 
 
+# What no page of the portal asks a browser for, no page may get.
+FEATURES = ", ".join(f"{feature}=()" for feature in ("camera", "geolocation", "microphone", "payment", "usb"))
+
+
 class ContentSecurityMiddleware(MiddlewareMixin):
+    """Referrer-Policy, nosniff and the rest are SecurityMiddleware's."""
+
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Permissions-Policy", FEATURES)
         return response
 
 
@@ -37,6 +45,8 @@ class RefusedMoveMiddleware(MiddlewareMixin):
     it is a PermissionDenied, and 403.html shows its words.)"""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, NoMatrix):
+            return render(request, "409.html", {"said": str(error)}, status=409)
         if not isinstance(error, MoveRefused):
             return None
         url = page_of(error.obj)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django import template
-from django.db.models import Model
 from django.template.defaultfilters import linebreaksbr, urlize
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -118,8 +117,16 @@ def ago(value: object) -> SafeString | str:
     if (at := instant(value)) is None:
         return NOTHING
     seconds = round((timezone.now() - at).total_seconds())
-    said = f"{moves.ago(abs(seconds))}"
+    said = moves.ago(abs(seconds))
     return stamp(at, "ago", "now" if seconds == 0 else f"{said} ago" if seconds > 0 else f"in {said}")
+
+
+@register.filter
+def lasting(value: object) -> SafeString | str:
+    """For how long something has been so: "for 5 min"."""
+    if (at := instant(value)) is None:
+        return NOTHING
+    return stamp(at, "lasting", f"for {moves.ago(max(0, round((timezone.now() - at).total_seconds())))}")
 
 
 @register.filter
@@ -168,7 +175,7 @@ def lines(text: str) -> SafeString:
     return linebreaksbr(urlize(text, autoescape=True), autoescape=False)
 
 
-# --- where we are ---------------------------------------------------------------------------------------------------
+# --- the frame of every page ----------------------------------------------------------------------------------------
 
 
 @register.simple_tag(takes_context=True)
@@ -184,9 +191,3 @@ def here(context: template.Context, *names: str) -> SafeString:
 def demo_accounts(context: template.Context) -> list[dict[str, str]]:
     request = context.get("request")
     return accounts.demo_accounts(request) if request else []
-
-
-@register.filter
-def page_url(obj: Model | None) -> str:
-    """The page of a thing, or "" when it has none."""
-    return str(obj.get_absolute_url()) if obj is not None and hasattr(obj, "get_absolute_url") else ""

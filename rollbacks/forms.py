@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import Model
 
 from incidents.models import OPEN, Incident, Scope, Severity
+from portal.ledger.moves import MoveRefused
 from rollbacks.models import RestorePointState, RollbackLogEntry, System
 from rollbacks.models.matrix import PROCEDURES as NAMES
 from rollbacks.procedures import ROLLBACKS
@@ -17,21 +19,30 @@ class ManifestForm(forms.Form):
     text = forms.CharField(
         label="Manifest",
         required=False,
+        strip=False,  # problems are told with their lines
         widget=forms.Textarea(attrs={"rows": 28, "spellcheck": "false", "class": "machine"}),
         help_text="system.toml: what the system is made of, and how it is started, tested and asked for its health",
     )
     file = forms.FileField(label="or a file", required=False)
+
+    def __init__(self, *args: Any, system: System | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.system = system
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         text = cleaned.get("text", "")
         if upload := cleaned.get("file"):
             text = upload.read().decode(errors="replace")
+        text = text.replace("\r\n", "\n")  # as browsers send it; a manifest saved as it was is no change
         try:
-            manifest.parse(text)
+            parsed = manifest.parse(text)
         except manifest.ManifestError as error:
             for problem in error.problems:
                 self.add_error("text", problem)
+        else:
+            if self.system and parsed.name != self.system.name:
+                self.add_error("text", f"The name stays {self.system}: add another system for {parsed.name}.")
         cleaned["text"] = text
         return cleaned
 
@@ -70,6 +81,14 @@ class RollbackForm(forms.Form):
 class NoteForm(forms.Form):
     note = forms.CharField(required=False, max_length=2000)
 
+    def words(self, obj: Model) -> str:
+        """The note. Raises MoveRefused when it cannot be taken: a move is never made without what was said to it."""
+        if not self.is_valid():
+            why = " ".join(str(error) for errors in self.errors.values() for error in errors)
+            raise MoveRefused(f"Nothing was done, because the note cannot be kept. {why}", obj)
+        words: str = self.cleaned_data["note"]
+        return words
+
 
 class LogFilter(forms.Form):
     q = forms.CharField(required=False, label="Search")
@@ -82,8 +101,6 @@ class LogFilter(forms.Form):
     )  # fmt: skip
 
 
-class ExplainForm(forms.ModelForm[RollbackLogEntry]):
-    class Meta:
-        model = RollbackLogEntry
-        fields = ["root_cause", "prevention"]
-        widgets = {"root_cause": forms.Textarea(attrs={"rows": 2}), "prevention": forms.Textarea(attrs={"rows": 2})}
+class ExplainForm(forms.Form):
+    root_cause = forms.CharField(required=False, max_length=10_000)
+    prevention = forms.CharField(required=False, max_length=10_000)

@@ -126,6 +126,7 @@ def carry(pk: int) -> None:
             return
         finally:
             release(mine)
+    refresh(Run.objects.select_related("system").get(pk=pk).system)
 
 
 def turn(mine: Claim, heart: Heartbeat) -> bool:
@@ -578,8 +579,8 @@ def expire() -> list[Rollback]:
     return ended
 
 
-def look(system: System, seen: probe.Health | None) -> None:
-    """Enter one look at a system's health; move what is under watch."""
+def look(system: System, seen: probe.Health | None) -> bool:
+    """Enter one look at a system's health; move what is under watch. True when its health has turned."""
     now = timezone.now()
     health = Health.UNKNOWN if seen is None else Health.HEALTHY if seen.ok else Health.UNHEALTHY
     detail = seen.detail[:300] if seen else "the manifest names no health URL"
@@ -592,6 +593,7 @@ def look(system: System, seen: probe.Health | None) -> None:
         system.health_since = now
     for rollback in system.rollbacks.filter(state=RollbackState.MONITORING):
         watch(rollback, health, system.health_since)
+    return changed
 
 
 def watch(rollback: Rollback, health: str, since: object) -> None:

@@ -47,15 +47,14 @@ def watch_health() -> None:
 
 @shared_task
 def look(host: str) -> None:
-    """Look at every system of this host: its health each time, what is deployed every ten seconds."""
+    """Look at every system of this host: its health each time, what is deployed when that turns, or after ten seconds."""
     systems = list(System.objects.filter(host=host, retired=False))
     urls = [system.manifest.health_url for system in systems]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = list(pool.map(lambda url: probe.health(url) if url else None, urls))
     for system, health in zip(systems, seen, strict=True):
-        runner.look(system, health)
-    for system in systems:
-        if system.facts_at is None or (timezone.now() - system.facts_at).total_seconds() > FACTS_SECONDS:
+        turned = runner.look(system, health)
+        if turned or system.facts_at is None or (timezone.now() - system.facts_at).total_seconds() > FACTS_SECONDS:
             runner.refresh(system)
 
 
@@ -73,7 +72,7 @@ def send(task: Any, queue: str, *args: Any, expires: float | None = None) -> boo
     try:
         task.apply_async(args=args, queue=queue, expires=expires, retry=False)
     except (KombuError, OperationalError, OSError) as error:
-        level = logging.WARNING if task is carry else logging.INFO  # a look is asked for again in two seconds
+        level = logging.WARNING if task is carry else logging.DEBUG  # a look is asked for again in two seconds
         log.log(level, "the broker is down (%s): %s%s waits for the sweeper", error, task.name, args)
         return False
     return True

@@ -14,7 +14,7 @@ WORDS = "passwd|password|passphrase|secret|token|api[_-]?key|access[_-]?key|priv
 VALUE = r"""(?!•)(?:"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|\S+)"""  # too much is better than too little
 PATTERNS = re.compile(
     rf"(?P<url>\b[a-z][a-z0-9+.-]{{0,40}}://[^/\s:@]*:)[^/\s@]+(?=@)"
-    rf"|(?P<auth>\bauthorization[\\\"']*[ \t]*[=:][ \t]*[\"']?(?:[a-z]+[ \t]+)?){VALUE}"
+    rf"|(?P<auth>\bauthorization[\\\"']*[ \t]*[=:][ \t]*[\"']?(?:[a-z]+[ \t]+)?+){VALUE}"
     rf"|(?P<bearer>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{{8,}}"
     rf"|(?P<option>--[a-z0-9-]{{0,40}}(?:{WORDS})[a-z0-9-]{{0,40}}[ \t]+)(?!-){VALUE}"
     rf"|(?P<pair>(?:{WORDS})[a-z0-9_.-]{{0,60}}[\\\"']*[ \t]*[=:][ \t]*){VALUE}",

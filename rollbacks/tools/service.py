@@ -16,10 +16,11 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from xmlrpc.client import Error, Fault, ServerProxy, Transport
 
-from rollbacks.tools import ToolError, command
+from rollbacks.tools import ToolError, command, probe
 from rollbacks.tools.manifest import Service
 
 POLL = 0.005  # seconds between two looks at a service that is about to stop or start
+COPY = 1.0  # seconds that supervisor may take from its own copy to the program
 PATIENCE = 10.0  # seconds for one answer of a service manager
 SPOKEN = 2000  # bytes of the service's last words in an error
 
@@ -142,7 +143,9 @@ class Supervisor:
             self.stop(PATIENCE)
         self.ask("startProcess", False, fine=ALREADY_STARTED)
         found = self.info()
-        if found["state"] not in (STARTING, RUNNING):
+        if found["state"] in (STARTING, RUNNING):
+            self.await_program(found["pid"])
+        else:
             raise ServiceError(self.last_words(f"{found['statename']}, {found['spawnerr'] or found['description']}"))
 
     def stop(self, timeout: float) -> None:
@@ -151,6 +154,7 @@ class Supervisor:
         found, before = self.info(), -1
         while not (found["state"] in (STOPPED, FATAL) or (found["state"] == before == EXITED)):
             if found["state"] in (STARTING, RUNNING, BACKOFF):
+                self.await_program(found["pid"])
                 self.ask("stopProcess", False, fine=NOT_RUNNING)
             gone(found["pid"], deadline)
             if time.monotonic() > deadline:
@@ -159,6 +163,16 @@ class Supervisor:
                     f"it. Supervisor kills it after its stopwaitsecs. By hand: {self.by_hand('stop')}"
                 )
             before, found = found["state"], self.info()  # asking wakes supervisor: it looks for dead children then
+
+    def await_program(self, pid: int) -> None:
+        """Wait until the process is the program (a few milliseconds), and no longer supervisor's own copy.
+
+        The copy would swallow a TERM, and the service be killed only after its stopwaitsecs.
+        """
+        deadline = time.monotonic() + COPY
+        daemon = probe.arguments(self.call("getPID"))
+        while daemon and probe.arguments(pid) in (daemon, ()) and probe.process(pid) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def by_hand(self, verb: str) -> str:
         parts = urlsplit(self.url)
@@ -171,9 +185,12 @@ class Supervisor:
 
     def ask(self, name: str, *args: object, fine: int | None = None) -> Any:
         """One call about our process; the fault `fine` is one that says: it is so already."""
+        return self.call(name, self.unit, *args, fine=fine)
+
+    def call(self, name: str, *args: object, fine: int | None = None) -> Any:
         with in_words(self):
             try:
-                return getattr(self.server.supervisor, name)(self.unit, *args)
+                return getattr(self.server.supervisor, name)(*args)
             except Fault as fault:
                 if fault.faultCode == fine:
                     return None

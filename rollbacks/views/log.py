@@ -49,8 +49,8 @@ def filtered(form: LogFilter) -> QuerySet[RollbackLogEntry]:
 @require_POST
 def explain(request: HttpRequest, pk: int) -> HttpResponse:
     """Root cause and prevention, once they are known."""
-    entry = get_object_or_404(RollbackLogEntry, pk=pk)
-    form = ExplainForm(request.POST, instance=entry)
+    entry = get_object_or_404(RollbackLogEntry.objects.select_related("rollback"), pk=pk)
+    form = ExplainForm(request.POST)
     if form.is_valid():
         actions.explain(pk, by=request.user, **form.cleaned_data)  # type: ignore[arg-type]
         messages.success(request, "The log entry was explained.")

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from incidents.models import Scope, Severity
 from portal.ledger.models import rows_of
+from portal.ledger.moves import MoveRefused
 from rollbacks import actions, people
 from rollbacks.forms import NoteForm, RollbackForm
 from rollbacks.models import NoMatrix, Rollback, RollbackState, System
@@ -32,11 +33,13 @@ def roll_back(request: HttpRequest, name: str) -> HttpResponse:
     }
     form = RollbackForm(system, request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        rollback = actions.request(system=system, by=request.user, **form.cleaned_data)  # type: ignore[arg-type]
-        return redirect(rollback)
+        try:
+            return redirect(actions.request(system=system, by=request.user, **form.cleaned_data))  # type: ignore[arg-type]
+        except (MoveRefused, NoMatrix) as error:
+            form.add_error(None, str(error))
     context = {"form": form, "system": system, **matrix_context(request, form)}
     context["why_not"] = actions.MAY_REQUEST.why_not(None, request.user)  # type: ignore[arg-type]
-    return render(request, "rollbacks/roll_back.html", context)
+    return render(request, "rollbacks/roll_back.html", context, status=422 if form.errors else 200)
 
 
 @require_GET
@@ -109,9 +112,7 @@ def verb(act: Callable[..., Rollback], said: str) -> Callable[[HttpRequest, int]
 
     @require_POST
     def view(request: HttpRequest, pk: int) -> HttpResponse:
-        get_object_or_404(Rollback, pk=pk)
-        form = NoteForm(request.POST)
-        note = form.cleaned_data["note"] if form.is_valid() else ""
+        note = NoteForm(request.POST).words(get_object_or_404(Rollback, pk=pk))
         rollback = act(pk, by=request.user, note=note)
         messages.success(request, f"{rollback} {said}.")
         return redirect(rollback)

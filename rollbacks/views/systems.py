@@ -10,7 +10,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from incidents import actions as incidents
 from incidents.forms import DeclareForm
+from incidents.models.incident import DECLARERS
 from portal.ledger.models import rows_of
+from portal.ledger.moves import MoveRefused
 from rollbacks import actions
 from rollbacks.forms import BackupForm, ManifestForm, NoteForm
 from rollbacks.models import ACTIVE, RestorePoint, RestorePointState, Rollback, System
@@ -67,18 +69,21 @@ def add_system(request: HttpRequest) -> HttpResponse:
         system, created = actions.add_system(by=request.user, text=form.cleaned_data["text"])  # type: ignore[arg-type]
         messages.success(request, f"{system} was {'added' if created else 'changed'}.")
         return redirect(system)
-    return render(request, "rollbacks/manifest.html", {"form": form, "why_not": may_manage(request)})
+    context = {"form": form, "why_not": may_manage(request)}
+    return render(request, "rollbacks/manifest.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])
 def manifest(request: HttpRequest, name: str) -> HttpResponse:
     system = get_object_or_404(System, name=name)
-    form = ManifestForm(request.POST or None, request.FILES or None, initial={"text": system.manifest_text})
+    initial = {"text": system.manifest_text}
+    form = ManifestForm(request.POST or None, request.FILES or None, system=system, initial=initial)
     if request.method == "POST" and form.is_valid():
         changed, _ = actions.add_system(by=request.user, text=form.cleaned_data["text"])  # type: ignore[arg-type]
         messages.success(request, f"{changed} was changed.")
         return redirect(changed)
-    return render(request, "rollbacks/manifest.html", {"form": form, "system": system, "why_not": may_manage(request)})
+    context = {"form": form, "system": system, "why_not": may_manage(request)}
+    return render(request, "rollbacks/manifest.html", context, status=422 if form.errors else 200)
 
 
 @require_GET
@@ -110,7 +115,9 @@ def system(request: HttpRequest, name: str) -> HttpResponse:
 def backup(request: HttpRequest, name: str) -> HttpResponse:
     system = get_object_or_404(System, name=name)
     form = BackupForm(request.POST)
-    reason = form.cleaned_data["reason"] if form.is_valid() else ""
+    if not form.is_valid():
+        raise MoveRefused(f"No backup was made: the reason has to be shorter. {form.errors['reason'][0]}", system)
+    reason = form.cleaned_data["reason"]
     point = actions.backup(system=system, by=request.user, reason=reason)  # type: ignore[arg-type]
     return redirect("rollbacks:restore_point", point.pk)
 
@@ -124,7 +131,9 @@ def declare(request: HttpRequest, name: str) -> HttpResponse:
         incident = incidents.declare(by=request.user, **form.cleaned_data)  # type: ignore[arg-type]
         system.incidents.add(incident)
         return redirect(incident)
-    return render(request, "incidents/declare.html", {"form": form, "system": system})
+    why_not = DECLARERS.why_not(None, request.user)  # type: ignore[arg-type]
+    context = {"form": form, "system": system, "why_not": why_not}
+    return render(request, "incidents/declare.html", context, status=422 if form.errors else 200)
 
 
 @require_GET
@@ -151,9 +160,7 @@ def pin(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def mark_bad(request: HttpRequest, pk: int) -> HttpResponse:
     """A note marks it bad; an empty one takes the mark away."""
-    get_object_or_404(RestorePoint, pk=pk)
-    form = NoteForm(request.POST)
-    note = form.cleaned_data["note"] if form.is_valid() else ""
+    note = NoteForm(request.POST).words(get_object_or_404(RestorePoint, pk=pk))
     point = actions.mark_bad(pk, by=request.user, reason=note)  # type: ignore[arg-type]
     messages.success(request, f"{point} is {'marked bad: it is no longer offered' if point.bad else 'no longer bad'}.")
     return redirect("rollbacks:restore_point", pk)

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from incidents import actions
 from incidents.models import Incident, Review
@@ -42,3 +45,15 @@ def review_of() -> Callable[..., Review]:
         )
 
     return make
+
+
+@pytest.fixture
+def queries() -> Callable[[Client, str], int]:
+    """How many the database is asked for a page."""
+
+    def count(client: Client, url: str) -> int:
+        with CaptureQueriesContext(connection) as seen:
+            assert client.get(url).status_code == 200
+        return len(seen)
+
+    return count

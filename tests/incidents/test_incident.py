@@ -8,15 +8,18 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
 from incidents import actions
 from incidents.models import Incident, Review
 from incidents.views import LINES
+from rollbacks.models import DecisionRule, Rollback, System
 
 ClientFor = Callable[[User], Client]
 IncidentIn = Callable[[str], Incident]
+Queries = Callable[[Client, str], int]
 
 
 @pytest.mark.parametrize(
@@ -74,20 +77,47 @@ def test_wrong_method_and_stranger(
     assert client_for(oncall).get("/incidents/999/").status_code == 404
 
 
+def link(incident: Incident, by: User, name: str) -> None:
+    """A system of that name, and a rollback of it, belong to the incident."""
+    system = System.objects.create(name=name, manifest_text="")
+    system.incidents.add(incident)
+    rule = DecisionRule.objects.all()[0]
+    Rollback.objects.create(system=system, incident=incident, requested_by=by, rule=rule, procedure="code")
+
+
+def test_what_belongs_to_it_is_shown(client_for: ClientFor, incident_in: IncidentIn, oncall: User) -> None:
+    incident = incident_in("mitigating")
+    call_command("seed", verbosity=0)
+    link(incident, oncall, "agents")
+    shown = client_for(oncall).get(f"/incidents/{incident.pk}/").content.decode()
+    assert 'href="/systems/agents/roll-back/"' in shown
+    assert "Code rollback of agents" in shown
+
+
 def test_the_number_of_queries_is_constant(
     client_for: ClientFor,
     incident_in: IncidentIn,
     review_of: Callable[..., Review],
     oncall: User,
     oncall2: User,
-    django_assert_max_num_queries: Callable[[int], object],
+    queries: Queries,
 ) -> None:
     incident, client = incident_in("mitigating"), client_for(oncall)
-    for number in range(LINES + 20):
-        actions.note(incident.pk, by=oncall if number % 2 else oncall2, text=f"Note {number}")
-    for person in (oncall, oncall2, oncall):
-        review_of(incident, person)
-    with django_assert_max_num_queries(16):  # type: ignore[attr-defined]
-        shown = client.get(f"/incidents/{incident.pk}/").content.decode()
-    assert shown.count('<li data-kind="') == LINES
-    assert "Older lines" in shown
+    call_command("seed", verbosity=0)
+    review_of(incident, oncall)
+    link(incident, oncall, "agents")
+    few = queries(client, f"/incidents/{incident.pk}/")
+    for by, name in ((oncall, "shop"), (oncall2, "mail")):
+        actions.note(incident.pk, by=by, text="Another one")
+        review_of(incident, by)
+        link(incident, by, name)
+    assert queries(client, f"/incidents/{incident.pk}/") == few
+
+
+def test_a_long_timeline_is_cut(client_for: ClientFor, incident_in: IncidentIn, oncall: User) -> None:
+    incident = incident_in("mitigating")
+    for number in range(LINES):
+        actions.note(incident.pk, by=None, text=f"Note {number}")
+    shown = client_for(oncall).get(f"/incidents/{incident.pk}/")
+    assert len(shown.context["timeline"]) == LINES
+    assert "Older lines" in shown.content.decode()

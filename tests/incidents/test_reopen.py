@@ -32,7 +32,7 @@ def test_it_works(client_for: ClientFor, incident_in: IncidentIn, engineer: User
         engineer,
         "Seen it",
     )
-    assert after.timeline.order_by("pk").last().text == "Mei Tanaka reopened the incident. Seen it"  # type: ignore[union-attr]
+    assert after.timeline.order_by("pk").last().text == "Mei Tanaka reopened the incident. Seen it"
     assert "Seen it" in response.content.decode()
 
 

@@ -87,3 +87,18 @@ def test_rights_in_the_admin(auditor: User, tech_lead: User, manager: User, engi
         assert all(fresh.has_perm(name) for name in may), user
         assert not any(fresh.has_perm(name) for name in [*may_not, "auth.change_user", "auth.change_group"]), user
         assert fresh.is_staff == (user != engineer)
+
+
+def test_a_session_cannot_be_read(db: None, home: Path) -> None:
+    """A session's key signs one in."""
+    call_command("seed", verbosity=0)
+    assert not Group.objects.filter(permissions__content_type__app_label="sessions").exists()
+
+
+def test_the_demo_again_keeps_what_people_changed(db: None, home: Path) -> None:
+    call_command("seed", "--demo", verbosity=0)
+    User.objects.filter(username="oncall").update(first_name="Ama")
+    EmergencyContact.objects.filter(role="Project Manager").delete()
+    call_command("seed", "--demo", verbosity=0)
+    assert User.objects.get(username="oncall").first_name == "Ama"
+    assert EmergencyContact.objects.count() == 3

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,15 @@ def test_a_real_host_is_https(tmp_path: Path) -> None:
 def test_a_deep_home_gets_a_short_socket(tmp_path: Path) -> None:
     ended = start(tmp_path / ("deep" * 30), "print(settings.BROKER_SOCKET)")
     assert len(ended.stdout.strip().encode()) <= 100
+
+
+def test_first_starts_at_once_share_the_secret(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(lambda _: start(tmp_path, "print(settings.SECRET_KEY)"), range(4)))
+    assert len({each.stdout for each in ended}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_a_broker_of_ones_own(tmp_path: Path) -> None:
+    ended = start(tmp_path, "print(settings.CELERY_BROKER_URL)", REDIS_URL="unix:///run/redis.sock")
+    assert ended.stdout.strip() == "redis+socket:///run/redis.sock"

@@ -125,3 +125,9 @@ def paths(patterns: list[URLPattern | URLResolver], before: str = "") -> list[st
         else:
             found.append(re.sub(r"<int:\w+>", "1", re.sub(r"<(slug|str|path):\w+>|<\w+>", "x", here)))
     return found
+
+
+def test_nobody_makes_an_account(client: Client, db: None) -> None:
+    typed = {"username": "new", "email": "new@example.org", "password1": "a long one", "password2": "a long one"}
+    assert client.post("/accounts/signup/", typed).status_code == 404
+    assert not User.objects.exists()

@@ -8,18 +8,25 @@
   // Times in the reader's zone; the UTC time stays on hover.
   const FORMATS = {
     clock: new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" }),
+    day: new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
     moment: new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" }),
   };
-  const UNITS = [[86400, 2, "d"], [3600, 2, "h"], [60, 1, "min"]];
+  const UNITS = [[86400, 2, "d"], [3600, 2, "h"], [60, 1, "min"], [1, 0, "s"]];
   let skew = 0; // seconds that this computer's clock is ahead of the portal's
   const now = () => Date.now() / 1000 - skew;
 
-  function ago(seconds) {
-    const far = Math.abs(Math.round(seconds));
-    const [size, , unit] = UNITS.find(([size, least]) => far >= least * size) ?? [1, 0, "s"];
-    if (far < 1) return "now";
-    const said = `${Math.floor(far / size)} ${unit}`;
-    return seconds > 0 ? `${said} ago` : `in ${said}`;
+  function length(seconds) {
+    const whole = Math.floor(Math.max(0, seconds));
+    const [size, , unit] = UNITS.find(([size, least]) => whole >= least * size);
+    return `${Math.floor(whole / size)} ${unit}`;
+  }
+
+  function said(format, at) {
+    const seconds = now() - at / 1000;
+    if (format === "lasting") return `for ${length(seconds)}`;
+    if (format === "ago") return Math.abs(seconds) < 1 ? "now" : seconds > 0 ? `${length(seconds)} ago` : `in ${length(-seconds)}`;
+    if (format === "clock" && Math.abs(seconds) > 43200) return FORMATS.day.format(at);
+    return FORMATS[format]?.format(at);
   }
 
   const write = (node, text) => { if (node && node.textContent !== text) node.textContent = text; };
@@ -27,9 +34,7 @@
   function paintTimes() {
     for (const node of all("time[data-format]")) {
       const at = new Date(node.dateTime);
-      if (Number.isNaN(at.getTime())) continue;
-      const format = FORMATS[node.dataset.format];
-      write(node, format ? format.format(at) : ago(now() - at / 1000));
+      if (!Number.isNaN(at.getTime())) write(node, said(node.dataset.format, at) ?? node.textContent);
     }
   }
 
@@ -113,6 +118,13 @@
     follow();
     setInterval(paintClocks, 100);
     setInterval(paintTimes, 1000);
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest?.("a[data-fill]");
+      if (!link) return;
+      event.preventDefault();
+      document.querySelector("input[list]").value = link.dataset.fill;
+      for (const each of all("a[data-fill]")) each.toggleAttribute("aria-current", each === link);
+    });
     if (!document.body.dataset.live || !document.body.dataset.topic) return;
     new MutationObserver(paint).observe(document.body, { childList: true, subtree: true, characterData: true });
     document.addEventListener("click", (event) => {

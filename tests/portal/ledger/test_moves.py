@@ -49,7 +49,7 @@ def test_wrong_state_says_who_was_faster(incident: Incident, engineer: User) -> 
 
 
 def test_wrong_person(incident: Incident, manager: User) -> None:
-    with pytest.raises(NotAllowed, match="Priya Raman cannot resolve .* you are Project Manager") as refused:
+    with pytest.raises(NotAllowed, match=r"Priya Raman cannot resolve .* you are Project Manager") as refused:
         actions.resolve(incident.pk, by=manager)
     assert isinstance(refused.value, PermissionDenied)
     assert Incident.objects.get().state == "acknowledged"

@@ -102,9 +102,9 @@ def test_a_daemon_left_behind_does_not_hang(tmp_path: Path) -> None:
 
 
 def test_a_chatty_child_left_behind_does_not_hang_and_is_ended(tmp_path: Path) -> None:
-    found = sh("yes & echo $!; sleep 0.1", tmp_path, timeout=30)
+    found = sh("yes & echo $! > pid", tmp_path, timeout=30)
     assert found.seconds < 3
-    wait(lambda: not subprocess.run(["pgrep", "-x", "yes"], capture_output=True, check=False).stdout)
+    wait(lambda: probe.process(int((tmp_path / "pid").read_text())) is None)
 
 
 def test_one_that_closes_its_output_is_waited_for(tmp_path: Path) -> None:

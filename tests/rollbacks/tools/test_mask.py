@@ -45,7 +45,6 @@ def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
     assert SECRET not in found
     assert "S3cr3t" not in found
     assert mask.HIDDEN in found
-    assert mask.Masker([])(found) == found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""The whole portal as `make up` starts it, and Chromium. Marked `browser`: run by `make browser` and .ci/run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from portal.stack import port_is_free
+
+PROJECT = Path(__file__).resolve().parents[2]
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@dataclass(frozen=True)
+class Portal:
+    url: str
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[Portal]:
+    home = Path(tempfile.mkdtemp(prefix="portal-browser-"))
+    port = next(number for number in range(8700, 8800) if port_is_free(number))
+    keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    started = subprocess.Popen(
+        [sys.executable, "manage.py", "up", "--port", str(port)],
+        cwd=PROJECT,
+        env={**keep, **{k: v for k, v in os.environ.items() if "CERT" in k or "CA_BUNDLE" in k or k.startswith(("PIP_", "UV_"))},
+             "PORTAL_HOME": str(home), "PORTAL_DEMO": "on"},
+        stdout=(home / "up.out").open("w"),
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: "The portal is ready" in (home / "up.out").read_text(), 120, lambda: (home / "up.out").read_text())
+        yield Portal(f"http://127.0.0.1:{port}", home)
+    finally:
+        started.send_signal(signal.SIGINT)
+        started.wait(60)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def wait_for(done: object, seconds: float, otherwise: object) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():  # type: ignore[operator]
+        assert time.monotonic() < deadline, otherwise()  # type: ignore[operator]
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.fail("Chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=found, args=ARGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser, portal: Portal) -> Iterator[Page]:
+    context = browser.new_context(base_url=portal.url, viewport={"width": 1280, "height": 900}, timezone_id="Europe/Madrid")
+    context.set_default_timeout(15_000)
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    yield opened
+    context.close()
+    assert not [each for each in errors if "EventSource" not in each and "409" not in each], errors
