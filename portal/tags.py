@@ -163,10 +163,14 @@ def short(sha: object) -> str:
     return str(sha or "")[:10]
 
 
+DEEDS = {"break": "broken on purpose", "pin": "pinned", "unpin": "unpinned", "mark bad": "marked bad",
+         "mark good": "marked good", "vote approve": "vote for it", "vote reject": "vote against it"}  # fmt: skip
+
+
 @register.filter
 def past(move: str) -> str:
-    """approved, put on hold; a deed of several words stays as it is ("mark bad")."""
-    return move if " " in move else moves.past(move)
+    """approved, put on hold; and the deeds that are no transition."""
+    return DEEDS.get(move) or moves.past(move)
 
 
 @register.filter(needs_autoescape=False)

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 
 from django.conf import settings
@@ -41,8 +42,8 @@ class Heartbeat:
         self.pending: list[str] = []
         self.kept = self.dropped = 0
         self.last = ""
-        self.manifest: Manifest | None = None
         self.measured: dict[str, float | None] = {}
+        self.prober_file: Path | None = None
 
     def __enter__(self) -> Heartbeat:
         self.thread = threading.Thread(target=self.beat, name=f"heartbeat of run {self.run}", daemon=True)
@@ -64,12 +65,18 @@ class Heartbeat:
         own = [value for key, value in os.environ.items() if mask.looks_secret(key)]
         self.flush()
         with self.lock:
-            self.step, self.manifest, self.undoing = step, manifest, undoing
+            self.step, self.undoing = step, undoing
             self.stream = mask.Stream(mask.Masker([*secrets, *own, settings.SECRET_KEY]))
             self.kept = self.dropped = 0
             self.last = ""
             if not undoing:
                 self.stop.clear()
+
+    def measure_with(self, manifest: Manifest, file: Path) -> None:
+        """Have the health URL asked all through the run; the prober of a worker that died goes on as ours."""
+        if manifest.health_url and self.prober_file is None:
+            prober.start(manifest.health_url, file)
+            self.prober_file = file
 
     def say(self, text: str) -> None:
         with self.lock:
@@ -118,13 +125,10 @@ class Heartbeat:
 
     def measure(self) -> None:
         """The downtime so far, for the clock on the page; written only when it changes."""
-        if self.manifest is None:
+        if self.prober_file is None:
             return
-        path = self.manifest.state_dir / "probes" / f"{self.run}.jsonl"
-        if not path.exists():
-            return
-        prober.beat(path)
-        seen = prober.read(path)
+        prober.beat(self.prober_file)
+        seen = prober.read(self.prober_file)
         before = seen.down_seconds - (seen.until - seen.down_since if seen.down_since else 0.0)
         now = {"down_before": round(before, 3), "down_since": seen.down_since}
         if now != self.measured:

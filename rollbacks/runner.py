@@ -124,6 +124,8 @@ def carry(pk: int) -> None:
         except Lost:
             log.warning("run %s was taken over: this worker lets go", pk)
             return
+        except fence.Superseded as error:
+            superseded(mine, str(error))
         finally:
             release(mine)
     refresh(Run.objects.select_related("system").get(pk=pk).system)
@@ -264,10 +266,6 @@ def start(mine: Claim, run: Run) -> bool:
         lay_out_steps(row, rollback.procedure)
         advance(rollback, "start", by=None, digest=plan.digest, worker=row.worker)
         tell(rollback, f"{rollback} of {rollback.system} has started.", "mitigate")
-    manifest = run.system.manifest
-    if manifest.health_url:
-        fence.hold(manifest.state_dir, mine.token, mine.holder)
-        prober.start(manifest.health_url, prober_file(run))
     return True
 
 
@@ -352,13 +350,15 @@ def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     context = context_for(mine, run, heart)
     definition = procedure_of(run).step(step.name)
     heart.attend(step.pk, context.manifest)
+    if run.rollback is not None:
+        heart.measure_with(context.manifest, prober_file(run))
     if taken_over:
         heart.say(f"— taken over by {row.worker} (token {mine.token}) —\n")
     try:
         step.facts = reach(definition, context, taken_over)
         trouble = ""
-    except fence.Superseded as error:
-        return superseded(mine, run, str(error))
+    except fence.Superseded:
+        raise
     except ToolError as error:
         trouble = str(error)
     except Exception as error:  # a fault of ours or of the host: the way back is the same
@@ -423,12 +423,13 @@ def fail(pk: int, trouble: str) -> None:
         tell(rollback, f"{rollback} failed and is being undone. {trouble}", "reopen")
 
 
-def superseded(mine: Claim, run: Run, trouble: str) -> bool:
-    """The host knows a higher token. If our own row does not, another portal drives this host: a person decides."""
-    with held(mine):
-        if run.rollback is not None:
-            hold(Rollback.objects.locked(run.rollback.pk), trouble, [])
-    return False
+def superseded(mine: Claim, trouble: str) -> None:
+    """The host knows a higher token, and our own row does not: another portal drives this host. A person decides."""
+    with held(mine) as run:
+        if run.rollback_id is not None:
+            hold(Rollback.objects.locked(run.rollback_id), trouble, [])
+    if run.rollback_id is None:
+        backup_ended(mine, trouble)
 
 
 def hold(rollback: Rollback, trouble: str, by_hand: list[str]) -> None:

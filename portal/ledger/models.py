@@ -79,9 +79,8 @@ def record(
 
     Raises TransactionManagementError outside a transaction.
     """
-    head = Head.objects.select_for_update().filter(pk=1).first()
-    if head is None:
-        head = Head.objects.get_or_create(pk=1)[0]
+    Head.objects.get_or_create(pk=1)
+    head = Head.objects.select_for_update().get(pk=1)
     row = Ledger(
         number=head.number + 1,
         at=timezone.now(),

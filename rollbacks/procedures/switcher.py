@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rollbacks.procedures import journal
-from rollbacks.tools import ToolError, environment, fence, files, git, service
+from rollbacks.tools import ToolError, environment, fence, files, git, probe, service
 from rollbacks.tools.manifest import Service
 
 STOP_SECONDS = 30.0  # the service manager sends KILL by itself long before
@@ -46,9 +46,9 @@ class Switch:
 
     def run(self) -> journal.Journal:
         status = self.service.status()
-        if self.written.get("done") and status.running == self.goal["running"] and self.in_place():
+        if self.is_reached(status):
             say("already switched")
-            return dict(self.written["done"])
+            return dict(self.written.get("done") or self.seen(status.pid))
         stopped_at = time.time()
         if status.running:
             self.service.stop(STOP_SECONDS)
@@ -92,10 +92,28 @@ class Switch:
         elif self.goal["environment"]:
             environment.switch(self.live, Path(self.goal["environment"]), aside)
 
+    def is_reached(self, status: service.Status) -> bool:
+        """Did a switch before us reach the goal? What it wrote, or (forward) a process that began after all of it."""
+        if status.running != self.goal["running"] or not self.in_place():
+            return False
+        if self.written.get("done"):
+            return True
+        process = probe.process(status.pid)
+        is_new = status.pid != self.written["old_pid"] and process and process.started_at >= self.written["began"]
+        return bool(is_new and not self.goal["snapshot"])
+
+    def seen(self, pid: int) -> journal.Journal:
+        """What a switch that was cut short before its last line would have written."""
+        process = probe.process(pid)
+        began = process.started_at if process else self.written["began"]
+        return {"pid": pid, "stopped_at": began, "started_at": began}
+
     def in_place(self) -> bool:
-        """Is the code there and the configuration right? (The environment's link cannot be half made.)"""
+        """Are code, environment and configuration there?"""
+        wanted = self.goal["environment"]
         config = all(same(Path(source), self.root / name) for name, source in self.goal["config"].items())
-        return config and git.head(self.root).commit == self.goal["commit"]
+        linked = not wanted or self.live.resolve() == Path(wanted).resolve()
+        return config and linked and git.head(self.root).commit == self.goal["commit"]
 
 
 def same(one: Path, other: Path) -> bool:

@@ -38,7 +38,8 @@ def check(state_dir: Path, token: int) -> None:
 def refusal(state_dir: Path, found: int, token: int, other: str) -> str:
     return (
         f"Another worker holds this system: {state_dir / 'fence'} has token {found} ({other or 'unknown'}), ours is "
-        f"{token}. Nothing more was changed. If two portals manage this host, let only one of them do it."
+        f"{token}. Nothing more was changed. If two portals manage this host, let only one of them do it; if the "
+        "other is gone for good, remove that file, and try again."
     )
 
 

@@ -16,6 +16,7 @@ from rollbacks.forms import NoteForm, RollbackForm
 from rollbacks.models import NoMatrix, Rollback, RollbackState, System
 from rollbacks.models.matrix import PROCEDURES
 
+PIECES_SHOWN = 50  # the newest pieces of it that are read
 OUTPUT_SHOWN = 20_000  # characters of a step's output on the page; the whole is one click away
 
 
@@ -76,7 +77,8 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
     plan = rollback.plan_now
     steps = list(rollback.run.steps.all())
     for step in steps:
-        step.shown = "".join(step.output.values_list("text", flat=True))[-OUTPUT_SHOWN:]
+        last = step.output.order_by("-pk").values_list("text", flat=True)[:PIECES_SHOWN]
+        step.shown = "".join(reversed(last))[-OUTPUT_SHOWN:]
     waiting = rollback.state == RollbackState.AWAITING_APPROVAL
     return render(
         request,
