@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes
 
-.PHONY: help install install-dev up demo test browser bench lint lock
+.PHONY: help install install-dev up demo test processes browser bench lint lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -23,7 +23,10 @@ demo: install ## a bad release, its incident and its rollback, played without a 
 	@exec $(BIN)/python manage.py demo
 
 test: install-dev ## the tests, without the browser and the benchmarks
-	$(BIN)/python -m pytest -m "not browser and not bench"
+	$(BIN)/python -m pytest -m "not browser and not bench and not processes"
+
+processes: install-dev ## real brokers and workers, killed in every step
+	$(BIN)/python -m pytest -m processes
 
 browser: install-dev ## the story in Chromium
 	$(BIN)/python -m pytest -m browser

@@ -64,7 +64,7 @@ def duration(seconds: float | str | None) -> str:
     if round(total, 2) < 1:
         return f"{total:.2f}".rstrip("0").rstrip(".") + " s"
     if round(total, 1) < 10:
-        return f"{total:.1f} s"
+        return f"{total:.1f}".removesuffix(".0") + " s"
     whole = round(total)
     for big, small, names in ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
         if whole >= big:
@@ -164,7 +164,7 @@ def short(sha: object) -> str:
 
 
 DEEDS = {"break": "broken on purpose", "pin": "pinned", "unpin": "unpinned", "mark bad": "marked bad",
-         "mark good": "marked good", "vote approve": "vote for it", "vote reject": "vote against it"}  # fmt: skip
+         "mark good": "marked good", "vote approve": "voted for", "vote reject": "voted against"}  # fmt: skip
 
 
 @register.filter

@@ -247,8 +247,8 @@ def approve(pk: int, *, by: Person, note: str = "") -> Rollback:
 @transaction.atomic
 def reject(pk: int, *, by: Person, note: str) -> Rollback:
     """One vote against is enough; it needs a reason."""
-    need(note, "Say why you reject it: the requester has to know what to change.")
     rollback = Rollback.objects.locked(pk)
+    need(rollback, note, "Say why you reject it: the requester has to know what to change.")
     vote(rollback, by, Approval.Vote.REJECT, "reject", note)
     advance(rollback, "reject", by=by, note=note)
     tell(rollback, f"{called(by)} rejected {rollback}: {note}")
@@ -278,8 +278,8 @@ def may_vote(rollback: Rollback, by: Person) -> str:
 @transaction.atomic
 def override(pk: int, *, by: Person, note: str) -> Rollback:
     """Break-glass: approve without the votes. It works at once, and opens a review that blocks closing the incident."""
-    need(note, "Say why the approval cannot be waited for: a Tech Lead reviews it.")
     rollback = Rollback.objects.locked(pk)
+    need(rollback, note, "Say why the approval cannot be waited for: a Tech Lead reviews it.")
     advance(rollback, "override", by=by, note=note)
     assert by is not None
     incidents.open_review(
@@ -306,8 +306,8 @@ def cancel(pk: int, *, by: Person, note: str = "") -> Rollback:
 @transaction.atomic
 def complete(pk: int, *, by: Person, note: str) -> Rollback:
     """End the watch early."""
-    need(note, "Say why the watch can end early.")
     rollback = Rollback.objects.locked(pk)
+    need(rollback, note, "Say why the watch can end early.")
     advance(rollback, "complete", by=by, note=note)
     tell(rollback, f"{called(by)} completed {rollback} before its watch was over: {note}")
     return rollback
@@ -316,8 +316,8 @@ def complete(pk: int, *, by: Person, note: str) -> Rollback:
 @transaction.atomic
 def abort(pk: int, *, by: Person, note: str) -> Rollback:
     """Stop, and put everything back as it was found."""
-    need(note, "Say why it is aborted.")
     rollback = Rollback.objects.locked(pk)
+    need(rollback, note, "Say why it is aborted.")
     rollback.trouble = f"Aborted by {called(by)}: {note}"
     advance(rollback, "abort", by=by, note=note)
     tell(rollback, f"{called(by)} aborted {rollback}: {note}. Everything is put back as it was found.", "reopen")
@@ -328,8 +328,8 @@ def abort(pk: int, *, by: Person, note: str) -> Rollback:
 @transaction.atomic
 def resume(pk: int, *, by: Person, note: str) -> Rollback:
     """held → running: go on with the step that failed."""
-    need(note, "Say what you did or found, so that it can go on.")
     rollback = Rollback.objects.locked(pk)
+    need(rollback, note, "Say what you did or found, so that it can go on.")
     advance(rollback, "resume", by=by, note=note)
     rollback.run.steps.filter(state__in=[StepState.FAILED, StepState.UNDONE]).update(state=StepState.WAITING)
     tell(rollback, f"{called(by)} resumed {rollback}: {note}")
@@ -340,8 +340,8 @@ def resume(pk: int, *, by: Person, note: str) -> Rollback:
 @transaction.atomic
 def revert(pk: int, *, by: Person, note: str) -> Rollback:
     """held → reverting: try the way back (again)."""
-    need(note, "Say what you did or found, so that the way back can be tried.")
     rollback = Rollback.objects.locked(pk)
+    need(rollback, note, "Say what you did or found, so that the way back can be tried.")
     advance(rollback, "revert", by=by, note=note)
     tell(rollback, f"{called(by)} has {rollback} undone: {note}")
     hint(rollback.run)
@@ -351,8 +351,8 @@ def revert(pk: int, *, by: Person, note: str) -> Rollback:
 @transaction.atomic
 def settle(pk: int, *, by: Person, note: str) -> Rollback:
     """held → completed: a person finished it by hand, and says so."""
-    need(note, "Say what was done by hand: it goes into the record.")
     rollback = Rollback.objects.locked(pk)
+    need(rollback, note, "Say what was done by hand: it goes into the record.")
     advance(rollback, "settle", by=by, note=note)
     seconds = (timezone.now() - rollback.started_at).total_seconds() if rollback.started_at else 0.0
     RollbackLogEntry.objects.update_or_create(
@@ -367,9 +367,9 @@ def settle(pk: int, *, by: Person, note: str) -> Rollback:
     return rollback
 
 
-def need(note: str, words: str) -> None:
+def need(rollback: Rollback, note: str, words: str) -> None:
     if not note.strip():
-        raise MoveRefused(words)
+        raise MoveRefused(words, rollback)
 
 
 @transaction.atomic

@@ -47,7 +47,7 @@ def watch_health() -> None:
 
 @shared_task
 def look(host: str) -> None:
-    """Look at every system of this host: its health each time, what is deployed when that turns or ten seconds later."""
+    """Look at every system of this host: its health, and (when that turns, or after 10 s) what is deployed."""
     systems = list(System.objects.filter(host=host, retired=False))
     urls = [system.manifest.health_url for system in systems]
     with ThreadPoolExecutor(AT_ONCE) as pool:

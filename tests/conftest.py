@@ -230,7 +230,7 @@ def incident(system: System, oncall: User) -> Incident:
 def asked(system: System, by: User, **changes: Any) -> Rollback:
     """A rollback that somebody has asked for."""
     words = {"procedure": "code", "target": "v1", "severity": "high", "scope": "multiple", "reason": "500 since 2"}
-    return actions.request(system=system, by=by, **{**words, **changes})  # type: ignore[arg-type]
+    return actions.request(system=system, by=by, **{**words, **changes})
 
 
 def again(rollback: Rollback) -> Rollback:

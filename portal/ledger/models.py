@@ -9,7 +9,7 @@ from datetime import UTC
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 from portal.ledger.roles import Person, called
@@ -79,6 +79,8 @@ def record(
 
     Raises TransactionManagementError outside a transaction.
     """
+    if not transaction.get_connection().in_atomic_block:
+        raise transaction.TransactionManagementError("a ledger row is written in the transaction of its deed")
     Head.objects.get_or_create(pk=1)
     head = Head.objects.select_for_update().get(pk=1)
     row = Ledger(

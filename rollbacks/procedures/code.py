@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rollbacks.procedures import backup, difference, stage
 from rollbacks.procedures.base import CannotPlan, Facts, Plan, Point, Procedure, Request
-from rollbacks.procedures.preflight import PREFLIGHT
+from rollbacks.procedures.preflight import PREFLIGHT, hide_own
 from rollbacks.procedures.safety import SAFETY
 from rollbacks.procedures.stage import ENVIRONMENT, TRY, WORKTREE
 from rollbacks.procedures.switch import SWITCH
@@ -29,7 +29,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
 
 def make_plan(manifest: Manifest, request: Request) -> Plan:
     git.check_checkout(manifest.root)
-    git.exclude(manifest.root, "/.rollback/")
+    hide_own(manifest)
     check_point(manifest, request.point)
     head = git.head(manifest.root)
     commit = git.resolve(manifest.root, request.target)

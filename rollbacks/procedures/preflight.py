@@ -6,13 +6,20 @@ import shutil
 
 from rollbacks.procedures.base import Context, Facts, Step, StepFailed
 from rollbacks.tools import fence, files, git, service
+from rollbacks.tools.manifest import Manifest
 
 SPARE = 64 * 1024 * 1024  # bytes that must stay free on top of what is written
 
 
+def hide_own(manifest: Manifest) -> None:
+    """What the portal puts into a checkout is not the system's. (".venv/" in a .gitignore would not match a link.)"""
+    for pattern in ("/.rollback/", f"/{manifest.environment_dir}"):
+        git.exclude(manifest.root, pattern)
+
+
 def take_fence(context: Context) -> None:
     """Write the token on the host: from now on an older worker, or another portal's, is refused there."""
-    git.exclude(context.root, "/.rollback/")
+    hide_own(context.manifest)
     fence.hold(context.state_dir, context.token, context.holder)
 
 

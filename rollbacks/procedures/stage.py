@@ -114,8 +114,8 @@ def keep_environment(context: Context) -> Facts:
         say=context.say,
         stopped=context.stopped,
         groups=context.groups,
+        strict=context.goal["point"] is None,
     )
-    files.sync(target)
     return {"kept": False}
 
 

@@ -17,6 +17,7 @@ from rollbacks.procedures import journal
 from rollbacks.tools import ToolError, environment, fence, files, git, probe, service
 from rollbacks.tools.manifest import Service
 
+TICK = 0.02  # seconds: a process's start is known to the kernel's tick only
 STOP_SECONDS = 30.0  # the service manager sends KILL by itself long before
 
 
@@ -99,7 +100,9 @@ class Switch:
         if self.written.get("done"):
             return True
         process = probe.process(status.pid)
-        is_new = status.pid != self.written["old_pid"] and process and process.started_at >= self.written["began"]
+        is_new = (
+            status.pid != self.written["old_pid"] and process and process.started_at >= self.written["began"] - TICK
+        )
         return bool(is_new and not self.goal["snapshot"])
 
     def seen(self, pid: int) -> journal.Journal:

@@ -133,10 +133,12 @@ def build(
     stopped: Callable[[], bool] = command.never,
     groups: Path | None = None,
     timeout: float = 900,
+    strict: bool = True,
 ) -> None:
     """Build the environment at `target`, unless it is kept already. Half-built ones are removed and built anew.
 
     `cwd`: the checkout that relative lines of the requirements mean. `timeout`: seconds, for each command.
+    `strict`: packages that do not fit together are an error; else they are only said (a freeze of what did run).
     Raises EnvironmentFailed, CommandTimeout, CommandStopped.
     """
     if is_kept(target):
@@ -154,6 +156,13 @@ def build(
     listed = target.with_name(f"{target.name}.requirements.txt")
     files.write(listed, INCLUDED.sub(rf"\g<1>{cwd}/\g<2>", requirements).encode(), 0o600)
     install(run, target, python, listed)
+    if clash := conflicts(run, target):
+        if strict:
+            raise EnvironmentFailed(
+                f"The packages do not fit together: {clash}. The live environment was not touched. Correct the "
+                "requirements of the target, or choose a restore point."
+            )
+        say(f"warning: the packages do not fit together, as they did not when they ran: {clash}\n")
     files.sync(target)
     files.write(target / MARKER, b"")
 
@@ -170,15 +179,16 @@ def install(run: Callable[..., command.Result], target: Path, python: Path, list
         raise
     except command.CommandFailed as error:
         raise EnvironmentFailed(failure(target, error)) from error
+
+
+def conflicts(run: Callable[..., command.Result], target: Path) -> str:
+    """ "" or which packages do not fit together."""
+    uv, inside = find_uv(), target / "bin" / "python"
     checked = run(*([uv, "pip", "check", "--python", inside] if uv else [inside, "-m", "pip", "check"]), check=False)
-    if checked.code != 0:
-        said = "; ".join(
-            line for line in checked.output.splitlines() if "requires" in line or "has requirement" in line
-        )
-        raise EnvironmentFailed(
-            f"The packages do not fit together: {said or checked.output.strip()[-300:]}. The live environment was not "
-            "touched. Correct the requirements of the target, or choose another restore point."
-        )
+    if checked.code == 0:
+        return ""
+    told = [line for line in checked.output.splitlines() if "requires" in line or "has requirement" in line]
+    return "; ".join(told) or checked.output.strip()[-300:]
 
 
 def make_bare(run: Callable[..., command.Result], target: Path, python: Path, uv: str | None) -> None:

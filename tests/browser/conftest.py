@@ -32,17 +32,18 @@ class Portal:
 def portal() -> Iterator[Portal]:
     home = Path(tempfile.mkdtemp(prefix="portal-browser-"))
     port = next(number for number in range(8700, 8800) if port_is_free(number))
-    keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = [name for name in os.environ if name in ("PATH", "HOME", "LANG") or name.startswith(("PIP_", "UV_", "SSL_"))]
+    environment = {name: os.environ[name] for name in kept}
     started = subprocess.Popen(
         [sys.executable, "manage.py", "up", "--port", str(port)],
         cwd=PROJECT,
-        env={**keep, **{k: v for k, v in os.environ.items() if "CERT" in k or "CA_BUNDLE" in k or k.startswith(("PIP_", "UV_"))},
-             "PORTAL_HOME": str(home), "PORTAL_DEMO": "on"},
+        env={**environment, "PORTAL_HOME": str(home), "PORTAL_DEMO": "on"},
         stdout=(home / "up.out").open("w"),
         stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    )
     try:
-        wait_for(lambda: "The portal is ready" in (home / "up.out").read_text(), 120, lambda: (home / "up.out").read_text())
+        said = home / "up.out"
+        wait_for(lambda: "The portal is ready" in said.read_text(), 120, said.read_text)
         yield Portal(f"http://127.0.0.1:{port}", home)
     finally:
         started.send_signal(signal.SIGINT)
@@ -70,7 +71,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, portal: Portal) -> Iterator[Page]:
-    context = browser.new_context(base_url=portal.url, viewport={"width": 1280, "height": 900}, timezone_id="Europe/Madrid")
+    wide = {"width": 1280, "height": 900}
+    context = browser.new_context(base_url=portal.url, viewport=wide, timezone_id="Europe/Madrid")  # type: ignore[arg-type]
     context.set_default_timeout(15_000)
     opened = context.new_page()
     errors: list[str] = []

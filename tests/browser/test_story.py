@@ -1,5 +1,6 @@
-"""The README's story, clicked in Chromium: broken, asked for, approved by the right person, back. With SCREENSHOTS=on it
-also makes the pictures of README and docs/tutorial.md."""
+"""The README's story, clicked in Chromium: broken, asked for, approved by the right person, back.
+
+With SCREENSHOTS=on it also makes the pictures of README and docs/tutorial.md."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def picture(page: Page, name: str) -> None:
     looked = Path(os.environ.get("SCREENSHOTS_ALL", "/tmp/portal-screenshots"))
     looked.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         for width in (1280, 360):
             page.set_viewport_size({"width": width, "height": 900})
             page.screenshot(path=looked / f"{name}-{scheme}-{width}.png", full_page=True)

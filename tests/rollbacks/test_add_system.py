@@ -17,7 +17,7 @@ URL = "/systems/add/"
 
 def test_it_works(client_for: ClientFor, checkout: Path, tech_lead: User) -> None:
     client = client_for(tech_lead)
-    assert 'name = &quot;agents&quot;' in client.get(URL).content.decode()
+    assert "name = &quot;agents&quot;" in client.get(URL).content.decode()
     response = client.post(URL, {"text": manifest_text(checkout)}, follow=True)
     assert response.redirect_chain == [("/systems/agents/", 302)]
     assert "agents was added." in response.content.decode()

@@ -35,8 +35,6 @@ def test_the_chain(incident: Incident, oncall: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_row_needs_the_transaction_of_its_deed(incident: Incident) -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite ignores select_for_update, and with it that check")
     with pytest.raises(transaction.TransactionManagementError):
         record(incident, "note", by=None)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ensurepip
 import json
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,9 +44,16 @@ def wheel(folder: Path, name: str, version: str, needs: str = "") -> str:
 
 
 @pytest.fixture
-def _without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pip takes two seconds to come into an environment."""
-    monkeypatch.setattr(environment, "make_bare", lambda run, target, python, uv: run(uv, "venv", "-p", python, target))
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pip that Python brings takes two seconds to come into an environment; uv puts it there at once."""
+    (pip,) = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
+    uv = environment.find_uv()
+
+    def make_bare(run: Callable[..., object], target: Path, python: Path, _: str | None) -> None:
+        run(uv, "venv", "--python", python, target)
+        run(uv, "pip", "install", "--python", target / "bin/python", pip)
+
+    monkeypatch.setattr(environment, "make_bare", make_bare)
 
 
 def build(target: Path, requirements: str, cwd: Path) -> str:
@@ -71,7 +80,7 @@ def test_built_whole_where_it_stays(tmp_path: Path) -> None:
     assert (target / "bin/demo-says").read_text().startswith(f"#!{target}/bin/python")
 
 
-@pytest.mark.usefixtures("_without_pip")
+@pytest.mark.usefixtures("_quick")
 def test_a_whole_one_is_kept_and_a_half_one_built_anew(tmp_path: Path) -> None:
     target = tmp_path / "a"
     build(target, f"./{wheel(tmp_path, 'demo', '1.0')}\n", tmp_path)
@@ -84,13 +93,14 @@ def test_a_whole_one_is_kept_and_a_half_one_built_anew(tmp_path: Path) -> None:
     assert environment.freeze(target) == ""
 
 
-@pytest.mark.usefixtures("_without_pip")
+@pytest.mark.usefixtures("_quick")
 def test_the_package_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with pytest.raises(environment.EnvironmentFailed, match=r"The package no-such-thing.* cannot be had: "):
         build(tmp_path / "a", "no-such-thing==1.0\n", tmp_path)
     assert not environment.is_kept(tmp_path / "a")
 
 
+@pytest.mark.usefixtures("_quick")
 def test_pip_does_it_where_there_is_no_uv_and_packages_have_to_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,9 +141,13 @@ def installed(environment: Path, name: str, version: str, origin: dict[str, obje
 
 
 def test_freeze_tells_where_each_package_came_from(tmp_path: Path) -> None:
-    git = {"url": "https://host/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}, "subdirectory": "lib"}
-    archive = {"url": "https://host/y.tar.gz", "archive_info": {"hash": "sha256=def"}}
-    for name, version, origin in [
+    git: dict[str, object] = {
+        "url": "https://host/x.git",
+        "vcs_info": {"vcs": "git", "commit_id": "abc"},
+        "subdirectory": "lib",
+    }
+    archive: dict[str, object] = {"url": "https://host/y.tar.gz", "archive_info": {"hash": "sha256=def"}}
+    found: list[tuple[str, str, dict[str, object] | None]] = [
         ("Zebra", "1.0", None),
         ("apple-pie", "2.0", None),
         ("pip", "1", None),
@@ -144,7 +158,8 @@ def test_freeze_tells_where_each_package_came_from(tmp_path: Path) -> None:
         ("from-git", "1", git),
         ("from-url", "1", archive),
         ("", "1", None),  # what an interrupted uninstall leaves
-    ]:
+    ]
+    for name, version, origin in found:
         installed(tmp_path, name, version, origin)
     assert environment.freeze(tmp_path).splitlines() == [
         "apple-pie==2.0",

@@ -1,0 +1,152 @@
+"""A process of the portal with its own settings (PORTAL_HOME), which the benchmark tells what to do, line by line:
+`python -m tests.benchmarks.driver`. A line is JSON, {"do": name, …}; so is the answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE = 120.0  # seconds
+
+
+# --- for the benchmark ----------------------------------------------------------------------------------------------
+
+
+class Driver:
+    """The other process. ask() raises AssertionError with its words when it cannot do it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.driver"],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, do: str, **words: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"do": do, **words}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the driver has ended with code {self.process.wait()} at {do!r}"
+        return json.loads(line)
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """A portal of its own in this folder, on SQLite and the embedded broker, whatever this run's settings are."""
+    taken = ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE")
+    kept = {name: value for name, value in os.environ.items() if name not in taken}
+    return kept | {"PORTAL_HOME": str(home), "PORTAL_DEMO": "on", "DJANGO_SETTINGS_MODULE": "portal.settings"}
+
+
+# --- the process ----------------------------------------------------------------------------------------------------
+
+
+def prepare() -> None:
+    from django.core.management import call_command  # noqa: PLC0415 — Django is set up in main()
+
+    call_command("migrate", verbosity=0, interactive=False)
+    call_command("seed", demo=True, stdout=io.StringIO())
+
+
+def add(text: str) -> None:
+    from rollbacks import actions  # noqa: PLC0415
+
+    actions.add_system(by=None, text=text)
+
+
+def request(system: str, target: str, local: bool) -> int:
+    """Ask for a code rollback; returns when its plan waits for approval."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions, runner  # noqa: PLC0415
+    from rollbacks.models import System  # noqa: PLC0415
+
+    rollback = actions.request(
+        system=System.objects.get(name=system),
+        by=User.objects.get(username="oncall"),
+        procedure="code",
+        target=target,
+        severity="high",
+        scope="multiple",
+        reason="Answers 500",
+    )
+    if local:
+        runner.carry(rollback.run.pk)
+    await_state(rollback.pk, "awaiting_approval")
+    return int(rollback.pk)
+
+
+def approve(pk: int, local: bool) -> dict[str, Any]:
+    """Approve, and see it through to its watch. Times are time.time()."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions, runner  # noqa: PLC0415
+
+    lead = User.objects.get(username="techlead")
+    approved = time.time()
+    rollback = actions.approve(pk, by=lead)
+    if local:
+        runner.carry(rollback.run.pk)
+    run = await_state(pk, "monitoring").run
+    steps = {step.name: step for step in run.steps.all()}
+    return {
+        "approved": approved,
+        "started": run.started_at.timestamp(),
+        "verified": run.ended_at.timestamp(),
+        "tests": steps["try"].facts["seconds"]["test"],
+        "steps": {name: step.seconds for name, step in steps.items()},
+        "kept": steps["environment"].facts.get("kept", False),
+        "said": "".join(steps["switch"].output.values_list("text", flat=True)),
+    }
+
+
+def complete(pk: int) -> None:
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions  # noqa: PLC0415
+
+    actions.complete(pk, by=User.objects.get(username="oncall"), note="The next round is waiting")
+
+
+def await_state(pk: int, state: str) -> Any:
+    from rollbacks.models import Rollback  # noqa: PLC0415
+
+    deadline = time.monotonic() + PATIENCE
+    while (rollback := Rollback.objects.get(pk=pk)).state != state:
+        if rollback.trouble or time.monotonic() > deadline:
+            raise RuntimeError(f"{rollback} is {rollback.state} and not {state}: {rollback.trouble}")
+        time.sleep(0.05)
+    return rollback
+
+
+def main() -> None:
+    import django  # noqa: PLC0415
+
+    django.setup()
+    logging.getLogger("rollbacks.tasks").setLevel(logging.ERROR)  # that no broker runs yet is meant
+    known: dict[str, Callable[..., Any]] = {each.__name__: each for each in (prepare, add, request, approve, complete)}
+    for line in sys.stdin:
+        words = json.loads(line)
+        print(json.dumps(known[words.pop("do")](**words)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
