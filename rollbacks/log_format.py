@@ -72,7 +72,7 @@ def as_csv(entries: Iterable[RollbackLogEntry]) -> str:
 
 
 def harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r\n")) else value
 
 
 FORMATS: dict[str, tuple[str, Callable[[Iterable[RollbackLogEntry]], str]]] = {

@@ -44,6 +44,7 @@ def with_latest(systems: QuerySet[System]) -> QuerySet[Any]:
         system=OuterRef("pk"),
         kind=RestorePoint.Kind.BACKUP,
         state__in=[RestorePointState.AVAILABLE, RestorePointState.VERIFIED],
+        bad=False,
     )
     active = Rollback.objects.filter(system=OuterRef("pk"), state__in=ACTIVE)
     return systems.annotate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
@@ -61,7 +62,7 @@ class Asking:
     def refused(self, since: float) -> float:
         """Seconds without an answer. One that came not counts until the next question."""
         seen = [answer for answer in list(self.answers) if answer.asked >= since]
-        pairs = zip(seen, seen[1:], strict=False)
+        pairs = itertools.pairwise(seen)
         return sum(later.asked - answer.asked for answer, later in pairs if not answer.status)
 
     def wait_healthy(self, release: str, since: float, seconds: float = 60) -> float:

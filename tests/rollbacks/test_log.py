@@ -17,7 +17,7 @@ ClientFor = Callable[[User], Client]
 
 def entry(rollback: Rollback, **changes: object) -> RollbackLogEntry:
     words = {"outcome": "succeeded", "trigger": rollback.reason, "rollback_seconds": 42.0, "at": timezone.now()}
-    return RollbackLogEntry.objects.create(rollback=rollback, **{**words, **changes})  # type: ignore[arg-type]
+    return RollbackLogEntry.objects.create(rollback=rollback, **{**words, **changes})
 
 
 @pytest.fixture
