@@ -155,13 +155,20 @@ def turn(mine: Claim, heart: Heartbeat) -> bool:
 def request_of(rollback: Rollback) -> base.Request:
     point = rollback.target_point
     known = base.Point(point.tag, point.commit, point.manifest_sha256) if point else None
-    return base.Request(rollback.target, known, rollback.with_configuration)
+    return base.Request(
+        rollback.target,
+        known,
+        rollback.with_configuration,
+        rollback.component,
+        rollback.set_logs_aside,
+        rollback.reset_metrics,
+    )
 
 
 def look_at(rollback: Rollback) -> tuple[base.Plan | None, str]:
     """The plan as of now, or why there is none. Takes no lock: it reads the host."""
     try:
-        return PROCEDURES[rollback.procedure].plan(rollback.system.manifest, request_of(rollback)), ""
+        return PROCEDURES[rollback.procedure].plan(rollback.manifest, request_of(rollback)), ""
     except ToolError as error:
         return None, str(error)
 
@@ -300,7 +307,7 @@ def what_moved(before: base.Facts, now: base.Facts) -> list[str]:
 
 
 def prober_file(run: Run) -> Path:
-    return run.system.manifest.state_dir / "probes" / f"{run.pk}.jsonl"
+    return run.manifest.state_dir / "probes" / f"{run.pk}.jsonl"
 
 
 def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
@@ -313,7 +320,7 @@ def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
         assert point is not None
         essence, began = {"goal": {"tag": point.tag, "message": point.reason or "Pre-deployment backup"}}, point.made_at
     return base.Context(
-        manifest=run.system.manifest,
+        manifest=run.manifest,
         run=run.pk,
         token=mine.token,
         holder=mine.holder,
@@ -515,7 +522,7 @@ def finish(mine: Claim, run: Run) -> bool:
         row.save(update_fields=["measured", "ended_at"])
         entry = write_log(rollback, row, RollbackLogEntry.Outcome.SUCCEEDED)
         mark_left_behind(run, f"left behind by {rollback}")
-        minutes = run.system.manifest.watch_minutes
+        minutes = 0 if rollback.into else run.system.manifest.watch_minutes
         rollback.watch_until = timezone.now() + timedelta(minutes=minutes)
         advance(rollback, "watch", by=None, downtime=entry.downtime_seconds, outage=entry.outage_seconds)
         tell(

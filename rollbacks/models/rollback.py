@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from portal.ledger.roles import MACHINE, Person, Role, Who, at_least, holds, tit
 from rollbacks.models.matrix import PROCEDURES, DecisionRule
 from rollbacks.models.restore_point import RestorePoint
 from rollbacks.models.system import System
+from rollbacks.tools.manifest import Manifest
 
 
 class RollbackState(models.TextChoices):
@@ -93,6 +95,12 @@ class Rollback(StateModel):
     target = models.CharField(max_length=100, help_text="the restore point's tag or the commit that was asked for")
     target_point = models.ForeignKey(RestorePoint, models.PROTECT, null=True, related_name="+")
     with_configuration = models.BooleanField(default=False)
+    component = models.CharField(max_length=80, blank=True, help_text="partial: what is restored")
+    into = models.CharField(
+        max_length=300, blank=True, help_text="full: an empty directory, instead of the system's own"
+    )
+    set_logs_aside = models.BooleanField(default=False)
+    reset_metrics = models.BooleanField(default=False)
 
     rule = models.ForeignKey(DecisionRule, models.PROTECT, related_name="+")
     decision = models.TextField(help_text="the matrix's answer, in words")
@@ -117,6 +125,12 @@ class Rollback(StateModel):
 
     def get_absolute_url(self) -> str:
         return reverse("rollbacks:rollback", args=[self.pk])
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it works on: the system's own, or the same in another directory, where no service is."""
+        own = self.system.manifest
+        return own.elsewhere(Path(self.into)) if self.into else own
 
     @property
     def plan_now(self) -> Plan | None:

@@ -9,6 +9,7 @@ from django.utils import timezone
 from rollbacks.models.restore_point import RestorePoint
 from rollbacks.models.rollback import Rollback
 from rollbacks.models.system import System
+from rollbacks.tools.manifest import Manifest
 
 
 class Run(models.Model):
@@ -39,6 +40,11 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"Run {self.pk}"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the worker works on."""
+        return self.rollback.manifest if self.rollback else self.system.manifest
 
     @property
     def is_held_now(self) -> bool:

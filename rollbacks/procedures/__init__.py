@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from rollbacks.procedures import backup, code
+from rollbacks.procedures import backup, code, config, dependencies, full, partial, state
 from rollbacks.procedures.base import Procedure
 
-PROCEDURES: dict[str, Procedure] = {each.name: each for each in (backup.PROCEDURE, code.PROCEDURE)}
+PROCEDURES: dict[str, Procedure] = {
+    each.PROCEDURE.name: each.PROCEDURE for each in (backup, full, code, dependencies, state, partial, config)
+}
 ROLLBACKS = [name for name in PROCEDURES if name != backup.PROCEDURE.name]

@@ -79,6 +79,7 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
             "commit": commit,
             "python": environment.python_version(environment.base_python(manifest.live_environment)),
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "remote": git.without_password(git.remote(manifest.root)),
             "files": members,
         }
         files.write(into / "manifest.json", json.dumps(described, indent=1, sort_keys=True).encode())
@@ -126,12 +127,74 @@ def check(manifest: Manifest, point: Point) -> list[str]:
             wrong.append(f"{path} has changed since the restore point was made")
     if "artifacts.tar.gz" in members and not wrong:
         archive.check(final / "artifacts.tar.gz")
-    try:
-        if git.resolve(manifest.root, point.tag) != point.commit:
-            wrong.append(f"the tag {point.tag} names another commit than {point.commit[:10]}")
-    except git.UnknownRef:
+    known = {git.tagged(place, point.tag) for place in (manifest.root, mirror(manifest))} - {""}
+    if not known and is_empty(manifest.root):  # then it has to come from the remote, which is asked when it is needed
+        return wrong if members.get("remote") else [*wrong, f"the tag {point.tag} is in no repository here"]
+    if not known:
         wrong.append(f"the tag {point.tag} is gone from the repository")
+    elif known != {point.commit}:
+        wrong.append(f"the tag {point.tag} names another commit than {point.commit[:10]}")
     return wrong
+
+
+# --- what a restore point holds -------------------------------------------------------------------------------------
+
+
+def described(manifest: Manifest, tag: str) -> Facts:
+    """manifest.json of a restore point; {} when there is none."""
+    listing = place(manifest, tag) / "manifest.json"
+    return dict(json.loads(listing.read_text())) if listing.is_file() else {}
+
+
+def kept_file(manifest: Manifest, point: Point, name: str) -> bytes | None:
+    """A configuration file or a secret of the restore point; None when it does not hold it."""
+    folder = "secrets" if name in manifest.secrets else "config"
+    path = files.inside(place(manifest, point.tag) / folder, name)
+    return path.read_bytes() if path.is_file() else None
+
+
+def kept_freeze(manifest: Manifest, point: Point) -> str:
+    """What `pip freeze` said then; "" when the restore point does not know."""
+    path = place(manifest, point.tag) / "requirements.backup.txt"
+    return path.read_text() if path.is_file() else ""
+
+
+def kept_artifacts(manifest: Manifest, point: Point) -> list[str]:
+    """The names of the manifest's artifacts that the restore point holds."""
+    path = place(manifest, point.tag) / "artifacts.tar.gz"
+    members = archive.members(path) if path.is_file() else []
+    return [name for name in manifest.artifacts if any(git.is_under(each, [name]) for each in members)]
+
+
+def unpack_artifacts(manifest: Manifest, point: Point, target: Path) -> int:
+    """Make the directory `target` of the restore point's artifacts; returns how many files."""
+    path = place(manifest, point.tag) / "artifacts.tar.gz"
+    archive.unpack(path, target)
+    return len(archive.members(path))
+
+
+def artifact_changes(manifest: Manifest, point: Point) -> list[Facts]:
+    """[{"name", "now", "then"}] for each kept artifact, in bytes (0: not there)."""
+    return [
+        {"name": name, "now": files.tree_bytes(manifest.root / name), "then": -1}
+        for name in kept_artifacts(manifest, point)
+    ]
+
+
+def repositories(manifest: Manifest, tag: str) -> list[str]:
+    """Where the history of a restore point can be had, the nearest first: the backups' own repository, the remote."""
+    own, remote = mirror(manifest), described(manifest, tag).get("remote", "")
+    return [*([str(own)] if git.tagged(own, tag) else []), *([remote] if remote else [])]
+
+
+def mirror(manifest: Manifest) -> Path:
+    """A bare repository beside the restore points, which makes them whole without the checkout."""
+    return manifest.backups / "repository.git"
+
+
+def is_empty(root: Path) -> bool:
+    """Nothing stands there (what the portal itself keeps there does not count)."""
+    return not root.exists() or (root.is_dir() and all(path.name == ".rollback" for path in root.iterdir()))
 
 
 # --- the steps ------------------------------------------------------------------------------------------------------
@@ -203,6 +266,13 @@ def read_back(context: Context) -> Facts:
     return {"verified": True}
 
 
+def keep_history(context: Context) -> Facts:
+    """The tag and its history into the backups' own repository: a restore point outlives the checkout."""
+    git.mirror(context.root, mirror(context.manifest), context.goal["tag"])
+    context.say(f"{mirror(context.manifest)} has {context.goal['tag']}\n")
+    return {}
+
+
 def push(context: Context) -> Facts:
     """A remote that is down does not spoil the backup: it is said, and the tag stays in the checkout."""
     if not context.manifest.push_tags:
@@ -233,6 +303,7 @@ PROCEDURE = Procedure(
     (
         PREFLIGHT,
         Step("tag", "Tag the current state", tag_state, undo=untag),
+        Step("history", "Keep the history beside the restore points", keep_history),
         Step("files", "Copy configuration and secrets", take_files, undo=drop_part),
         Step("artifacts", "Pack the artifacts", take_artifacts),
         Step("seal", "Freeze packages, write restore.sh, hash everything", write_down),

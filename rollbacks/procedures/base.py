@@ -39,6 +39,9 @@ class Request:
     target: str
     point: Point | None = None
     with_configuration: bool = False
+    component: str = ""
+    set_logs_aside: bool = False
+    reset_metrics: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from rollbacks.tools import mask
+from rollbacks.tools import mask, syntax
 
 HIDDEN = "•••"
 REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(.*?)\s*$")
@@ -38,27 +38,37 @@ def shown(spec: str) -> str:
 
 
 def configuration(name: str, live: bytes, wanted: bytes) -> list[dict[str, str]]:
-    """[{"file", "key", "from", "to"}] key by key for JSON, line by line for all else."""
+    """[{"file", "key", "from", "to"}] key by key for JSON, TOML, YAML and INI, line by line for all else."""
     if live == wanted:
         return []
     try:
-        before, after = flat(json.loads(live or b"{}")), flat(json.loads(wanted or b"{}"))
-    except ValueError:
+        before, after = (syntax.parse(name, each) if each.strip() else {} for each in (live, wanted))
+    except syntax.NotValid:
         return lines(name, live, wanted)
+    if before is None or after is None:
+        return lines(name, live, wanted)
+    before, after = flat(before), flat(after)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return [{"file": name, "key": key, "from": value(key, before), "to": value(key, after)} for key in keys]
+    rows = [{"file": name, "key": key, "from": value(key, before), "to": value(key, after)} for key in keys]
+    return rows or lines(name, live, wanted)  # the same values, written in another way
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested tables and lists by dotted keys: {"agents.0.model": …}."""
+    if isinstance(node, list) and node:
+        node = dict(enumerate(node))
     if isinstance(node, dict) and node:
-        return {k: v for key, each in node.items() for k, v in flat(each, f"{prefix}.{key}" if prefix else key).items()}
+        return {
+            k: v for key, each in node.items() for k, v in flat(each, f"{prefix}.{key}" if prefix else str(key)).items()
+        }
     return {prefix: node}
 
 
 def value(key: str, values: dict[str, Any]) -> str:
     if key not in values:
         return ""
-    return HIDDEN if mask.looks_secret(key) else json.dumps(values[key], ensure_ascii=False)
+    shown = json.dumps(values[key], ensure_ascii=False, default=str)
+    return HIDDEN if mask.looks_secret(key) else mask.Masker([])(shown)
 
 
 def lines(name: str, live: bytes, wanted: bytes) -> list[dict[str, str]]:

@@ -17,16 +17,14 @@ def hide_own(manifest: Manifest) -> None:
         git.exclude(manifest.root, pattern)
 
 
-def take_fence(context: Context) -> None:
-    """Write the token on the host: from now on an older worker, or another portal's, is refused there."""
-    hide_own(context.manifest)
-    fence.hold(context.state_dir, context.token, context.holder)
-
-
 def apply(context: Context) -> Facts:
     manifest = context.manifest
-    git.check_checkout(manifest.root)
-    take_fence(context)
+    if context.goal.get("anew"):
+        manifest.root.mkdir(parents=True, exist_ok=True, mode=0o755)
+    else:
+        git.check_checkout(manifest.root)
+        hide_own(manifest)
+    fence.hold(context.state_dir, context.token, context.holder)
     if shutil.which("git") is None:
         raise StepFailed("git is not on the worker's PATH. Nothing was changed. Install git on this host.")
     needed = room_needed(context)

@@ -15,7 +15,8 @@ def as_found(context: Context) -> Path:
 
 
 def apply(context: Context) -> Facts:
-    """Facts: commit, branch, snapshot, tree, environment, config {path: sha256}, running, pid, logs, restore_point."""
+    """Facts: commit, branch, snapshot, tree, environment, config {path: sha256}, running, pid, logs,
+    artifacts, restore_point."""
     manifest, tag = context.manifest, context.safety_tag
     if (as_found(context) / "facts.json").exists():  # what was found is written down once: later it is something else
         return journal.read(as_found(context) / "facts.json")
@@ -26,12 +27,7 @@ def apply(context: Context) -> Facts:
     backup.copy_files(manifest, kept)
     snapshot = git.snapshot(manifest.root, tag, f"State as found by rollback run {context.run}")
     context.say(f"{tag} → {snapshot[:10]}\n")
-    into = backup.part(manifest, tag)
-    into.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not backup.place(manifest, tag).exists():
-        backup.copy_files(manifest, into)
-        backup.write_description(manifest, tag, snapshot, into)
-    point = backup.seal(manifest, tag, snapshot, into)
+    point = None if context.goal["anew"] else keep_point(context, snapshot)
     live = environment.current(manifest.live_environment)
     status = service.for_service(manifest.service).status()
     facts = {
@@ -44,10 +40,22 @@ def apply(context: Context) -> Facts:
         "running": status.running,
         "pid": status.pid,
         "logs": log_sizes(context),
-        "restore_point": point,
+        "artifacts": {name: (context.root / name).exists() for name in manifest.artifacts},
+        **({"restore_point": point} if point else {}),
     }
     journal.write(kept / "facts.json", facts)
     return facts
+
+
+def keep_point(context: Context, snapshot: str) -> Facts:
+    """A restore point of what was found: evidence, for the catalogue."""
+    manifest, tag = context.manifest, context.safety_tag
+    into = backup.part(manifest, tag)
+    into.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not backup.place(manifest, tag).exists():
+        backup.copy_files(manifest, into)
+        backup.write_description(manifest, tag, snapshot, into)
+    return backup.seal(manifest, tag, snapshot, into)
 
 
 def log_sizes(context: Context) -> dict[str, int]:
@@ -66,7 +74,10 @@ def config_hashes(context: Context) -> dict[str, str]:
 
 
 def verify(context: Context) -> None:
-    point = context.facts["safety"]["restore_point"]
+    point = context.facts["safety"].get("restore_point")
+    if point is None:
+        context.say("nothing stood here: there is nothing to keep\n")
+        return
     wrong = backup.check(context.manifest, Point(point["tag"], point["commit"], point["manifest_sha256"]))
     if wrong:
         raise StepFailed("The safety point cannot be trusted, so nothing is changed: " + "; ".join(wrong))

@@ -1,19 +1,17 @@
 """Staging: lay everything out beside the live tree and try it there, while the service still runs.
 
-Under <root>/.rollback/: stage/<run>/tree (a git worktree of the target), stage/<run>/config (the configuration as it
-will be), environments/<lock hash> (virtual environments, kept).
+Under <root>/.rollback/: stage/<run>/tree (a git worktree of what will run), stage/<run>/files (configuration and
+secrets as they will be), stage/<run>/artifacts, environments/<lock hash> (virtual environments, kept).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-import tomllib
 from pathlib import Path
 
 from rollbacks.procedures import backup
 from rollbacks.procedures.base import Context, Facts, Point, Step, StepFailed
-from rollbacks.tools import command, environment, files, git
+from rollbacks.tools import command, environment, files, git, syntax
 from rollbacks.tools.manifest import Manifest
 
 COMMAND_SECONDS = 900.0  # a test command that hangs is ended after this
@@ -31,39 +29,56 @@ def kept_environment(manifest: Manifest, lock: str) -> Path:
 
 
 def lay_out_tree(context: Context) -> Facts:
-    commit = context.goal["commit"]
+    """The code that will run: the target's, or (where a procedure leaves the code alone) all of it as it was found,
+    uncommitted changes included."""
+    commit = staged_commit(context)
     git.add_worktree(context.root, tree(context), commit)
     context.say(f"{commit[:10]} laid out beside the live tree\n")
-    lay_out_config(context)
+    lay_out_files(context)
     return {"commit": commit}
 
 
-def lay_out_config(context: Context) -> None:
-    """The configuration as it will be, into the stage and into the staged tree; secrets as they are."""
-    for name, source in context.goal["config"].items():
-        content = wanted_config(context.manifest, name, source, context.goal["commit"], point_of(context.goal))
+def staged_commit(context: Context) -> str:
+    return str(context.goal["commit"] or context.facts["safety"]["snapshot"])
+
+
+def lay_out_files(context: Context) -> None:
+    """Configuration and secrets as they will be, into the staged tree; those that change also for the switch."""
+    manifest, goal = context.manifest, context.goal
+    for name in (*manifest.config, *manifest.secrets):
+        source = "point" if name in goal["secrets"] else goal["config"].get(name, "live")
+        content = wanted_file(manifest, name, source, goal["commit"] or goal["source"], point_of(goal))
         if content is None:
             continue
-        for folder in (context.stage / "config", tree(context)):
+        folders = [tree(context)]
+        if name in goal["config"] or name in goal["secrets"]:
+            folders.append(files_dir(context))
+        for folder in folders:
             target = files.inside(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            files.write(target, content)
-    for name in context.manifest.secrets:
-        live, target = files.inside(context.root, name), files.inside(tree(context), name)
-        if live.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            files.copy(live, target)
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            files.write(target, content, mode_of(manifest, name))
+
+
+def files_dir(context: Context) -> Path:
+    return context.stage / "files"
+
+
+def mode_of(manifest: Manifest, name: str) -> int:
+    """The mode that the live file has; a secret that is not there yet is its owner's only."""
+    live = files.inside(manifest.root, name)
+    if live.is_file():
+        return live.stat().st_mode & 0o7777
+    return 0o600 if name in manifest.secrets else 0o644
 
 
 def point_of(goal: Facts) -> Point | None:
     return Point(**goal["point"]) if goal["point"] else None
 
 
-def wanted_config(manifest: Manifest, name: str, source: str, commit: str, point: Point | None) -> bytes | None:
-    """A configuration file's content after the switch: from the "point", as it is "live", or from the "commit"."""
+def wanted_file(manifest: Manifest, name: str, source: str, commit: str, point: Point | None) -> bytes | None:
+    """A file's content after the switch: from the "point", as it is "live", or from the "commit"; None: not there."""
     if source == "point" and point is not None:
-        path = files.inside(backup.place(manifest, point.tag) / "config", name)
-        return path.read_bytes() if path.is_file() else None
+        return backup.kept_file(manifest, point, name)
     if source == "live":
         path = files.inside(manifest.root, name)
         return path.read_bytes() if path.is_file() else None
@@ -73,18 +88,15 @@ def wanted_config(manifest: Manifest, name: str, source: str, commit: str, point
 def check_config(name: str, content: bytes) -> str:
     """ "" or what is wrong with a configuration file of a format that can be told by its name."""
     try:
-        if name.endswith(".json"):
-            json.loads(content)
-        elif name.endswith(".toml"):
-            tomllib.loads(content.decode())
-    except (ValueError, UnicodeDecodeError) as error:
+        syntax.parse(name, content)
+    except syntax.NotValid as error:
         return f"{name} would not be valid: {error}"
     return ""
 
 
 def check_tree(context: Context) -> None:
-    if git.head(tree(context)).commit != context.goal["commit"]:
-        raise StepFailed(f"{tree(context)} is not at {context.goal['commit'][:10]}")
+    if git.head(tree(context)).commit != staged_commit(context):
+        raise StepFailed(f"{tree(context)} is not at {staged_commit(context)[:10]}")
 
 
 def drop_stage(context: Context) -> None:
@@ -97,7 +109,7 @@ def drop_stage(context: Context) -> None:
 
 
 def keep_environment(context: Context) -> Facts:
-    lock = context.goal["lock"]
+    goal, lock = context.goal, context.goal["lock"]
     if not lock:
         context.say("the release names no requirements: the environment stays as it is\n")
         return {}
@@ -108,31 +120,99 @@ def keep_environment(context: Context) -> Facts:
     context.say(f"building environment {lock}\n")
     environment.build(
         target,
-        requirements_of(context.manifest, context.goal["commit"], point_of(context.goal)),
-        python=environment.base_python(context.manifest.live_environment),
+        requirements_of(context.manifest, goal["commit"] or goal["source"], point_of(goal)),
+        python=python_for(context.manifest, point_of(goal)),
         cwd=tree(context),
         say=context.say,
         stopped=context.stopped,
         groups=context.groups,
-        strict=context.goal["point"] is None,
+        strict=goal["point"] is None,
     )
     return {"kept": False}
 
 
 def requirements_of(manifest: Manifest, commit: str, point: Point | None) -> str:
     """What has to be installed: the restore point's freeze (exactly what ran then), else the commit's requirements."""
-    if point is not None:
-        frozen = (backup.place(manifest, point.tag) / "requirements.backup.txt").read_text()
-        if frozen.strip():
-            return frozen
+    if point is not None and (frozen := backup.kept_freeze(manifest, point)).strip():
+        return frozen
     content = git.show(manifest.root, commit, manifest.requirements)
     return content.decode() if content is not None else ""
+
+
+def lock_for(manifest: Manifest, requirements: str, point: Point | None = None) -> str:
+    """The name of the environment that these requirements need; "" when they name nothing."""
+    if not requirements.strip():
+        return ""
+    return environment.lock_hash(requirements, environment.python_version(python_for(manifest, point)))
+
+
+def python_for(manifest: Manifest, point: Point | None) -> Path:
+    """The interpreter of the live environment; where there is none, that of the restore point's release."""
+    version = (
+        "" if manifest.live_environment.exists() or point is None else backup.described(manifest, point.tag)["python"]
+    )
+    return environment.find_python(version) if version else environment.base_python(manifest.live_environment)
 
 
 def check_environment(context: Context) -> None:
     lock = context.goal["lock"]
     if lock and not environment.is_kept(kept_environment(context.manifest, lock)):
         raise StepFailed(f"environment {lock} is not whole")
+
+
+def check_imports(context: Context) -> Facts:
+    """Import the top-level packages of the staged environment. What cannot be imported there, and can be in the live
+    one, would be the outage."""
+    broken = environment.failing_imports(staged_environment(context), cwd=tree(context), groups=context.groups)
+    known = environment.failing_imports(context.manifest.live_environment, cwd=tree(context), groups=context.groups)
+    for name, why in broken.items():
+        context.say(f"{name} cannot be imported: {why}{', nor in the live environment' if name in known else ''}\n")
+    if worse := {name: why for name, why in broken.items() if name not in known}:
+        raise StepFailed(
+            f"{'; '.join(f'{name} cannot be imported ({why})' for name, why in worse.items())}. Nothing was switched; "
+            "the service still runs as it did. Choose another target."
+        )
+    context.say("every package can be imported\n" if not broken else "")
+    return {"broken": sorted(broken)}
+
+
+# --- the artifacts --------------------------------------------------------------------------------------------------
+
+
+def staged_artifacts(context: Context) -> Path:
+    return context.stage / "artifacts"
+
+
+def lay_out_artifacts(context: Context) -> Facts:
+    """Unpack the restore point's artifacts beside the live ones; the switch only renames."""
+    names, point = context.goal["artifacts"], point_of(context.goal)
+    if not names or point is None:
+        context.say("no artifacts to restore\n")
+        return {}
+    target = staged_artifacts(context)
+    count = backup.unpack_artifacts(context.manifest, point, target)
+    files.sync(target)
+    context.say(f"{', '.join(names)}: {count} files unpacked beside the live ones\n")
+    return {"files": count}
+
+
+def check_artifacts(context: Context) -> None:
+    missing = [name for name in context.goal["artifacts"] if not (staged_artifacts(context) / name).exists()]
+    if missing:
+        raise StepFailed(f"{', '.join(missing)} is not in {staged_artifacts(context)}.")
+
+
+# --- one component --------------------------------------------------------------------------------------------------
+
+
+def lay_out_component(context: Context) -> Facts:
+    """The component's paths into the staged tree, and the commit that the switch will put in place."""
+    goal, safety = context.goal, context.facts["safety"]
+    git.put_paths(tree(context), goal["source"], goal["paths"])
+    words = goal["message"]
+    made = git.commit_paths(context.root, safety["commit"], goal["source"], goal["paths"], words)
+    context.say(f"{', '.join(goal['paths'])} from {goal['source'][:10]}; commit {made[:10]}: {words}\n")
+    return {"commit": made}
 
 
 # --- the system's own word ------------------------------------------------------------------------------------------
@@ -143,20 +223,40 @@ def staged_environment(context: Context) -> Path:
     return kept_environment(context.manifest, lock) if lock else context.manifest.live_environment
 
 
-def try_it(context: Context) -> Facts:
-    """Run the system's validate_config and test commands on what was staged. If they fail nothing is switched."""
+def validate(context: Context) -> Facts:
+    """Parse the staged configuration, and let the system's own validate_config look at it."""
     for name in context.goal["config"]:
         path = files.inside(tree(context), name)
         if path.is_file() and (wrong := check_config(name, path.read_bytes())):
             raise StepFailed(f"{wrong}. Nothing was switched; the service still runs as it did.")
-    seconds: Facts = {}
-    for name in ("validate_config", "test"):
-        if words := context.manifest.commands.get(name):
-            context.say(f"$ {words}\n")
-            seconds[name] = run_owner(context, words, tree(context), staged_environment(context))
+    return {"seconds": run_named(context, "validate_config")}
+
+
+def try_it(context: Context) -> Facts:
+    """Run the system's validate_config and test commands on what was staged. If they fail nothing is switched."""
+    seconds = {**validate(context)["seconds"], **run_named(context, "test")}
     if not seconds:
         context.say("the manifest names no test command: nothing to try\n")
     return {"seconds": seconds}
+
+
+def try_component(context: Context) -> Facts:
+    """Run the component's own test on the staged tree (and not the whole suite, as the guide does)."""
+    seconds = run_named(context, "component_test", component=context.goal["component"])
+    if not seconds:
+        context.say("the manifest names no component_test: nothing to try\n")
+    return {"seconds": seconds}
+
+
+def run_named(context: Context, name: str, **values: str) -> dict[str, float]:
+    """Run a command of the manifest in the staged tree; {name: seconds}, or {} when the manifest has none."""
+    words = context.manifest.commands.get(name, "")
+    for key, value in values.items():
+        words = words.replace(f"{{{key}}}", value)
+    if not words:
+        return {}
+    context.say(f"$ {words}\n")
+    return {name: run_owner(context, words, tree(context), staged_environment(context))}
 
 
 def run_owner(context: Context, words: str, cwd: Path, venv: Path) -> float:
@@ -178,4 +278,9 @@ def run_owner(context: Context, words: str, cwd: Path, venv: Path) -> float:
 
 WORKTREE = Step("tree", "Stage the code", lay_out_tree, verify=check_tree, undo=drop_stage)
 ENVIRONMENT = Step("environment", "Stage the environment", keep_environment, verify=check_environment)
+IMPORTS = Step("imports", "Import every package of the staged environment", check_imports)
+ARTIFACTS = Step("artifacts", "Stage the artifacts", lay_out_artifacts, verify=check_artifacts, undo=drop_stage)
+COMPONENT = Step("component", "Stage the component", lay_out_component)
+VALIDATE = Step("validate", "Validate the configuration on what is staged", validate)
 TRY = Step("try", "Run the system's own tests on what is staged", try_it)
+TRY_COMPONENT = Step("try", "Run the component's own test on what is staged", try_component)

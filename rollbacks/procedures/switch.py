@@ -6,6 +6,7 @@ worker), follows it, and undoes it. The host's side is switcher.py.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -17,58 +18,83 @@ from rollbacks.procedures.base import Context, Facts, Step, StepFailed
 from rollbacks.tools import command, environment, git, service
 
 LAUNCH_SECONDS = 300.0
+# What a goal does not name is left alone. `back`: to the state as found; `snapshot`: its code, with what was uncommitted.
+NOTHING: Facts = {
+    "commit": "", "branch": "", "source": "", "paths": [], "snapshot": "", "index": "", "advanced": "", "back": False,
+    "environment": "", "files": {}, "absent": [], "directories": {}, "directories_back": {}, "logs": [],
+    "logs_back": [], "reset": "",
+}  # fmt: skip
 
 
 def journal_path(context: Context, direction: str) -> Path:
     return context.state_dir / "switches" / f"{context.run}-{direction}.json"
 
 
+def target_commit(context: Context) -> str:
+    """Where HEAD will be: the procedure's commit, the one that restores a component, or where it was found."""
+    component: str = context.facts.get("component", {}).get("commit", "")
+    return str(context.goal["commit"] or component or context.facts["safety"]["commit"])
+
+
 def forward_goal(context: Context) -> Facts:
-    lock = context.goal["lock"]
+    goal, manifest = context.goal, context.manifest
+    code = bool(goal["commit"] or goal["paths"])
     return {
         **common_goal(context),
-        "commit": context.goal["commit"],
-        "branch": "",
-        "snapshot": "",
-        "environment": str(stage.kept_environment(context.manifest, lock)) if lock else "",
-        "config": {
-            name: str(context.stage / "config" / name)
-            for name in context.goal["config"]
-            if (context.stage / "config" / name).is_file()
-        },
+        "commit": target_commit(context) if code else "",
+        "source": goal["source"],
+        "paths": goal["paths"],
+        "environment": str(stage.kept_environment(manifest, goal["lock"])) if goal["lock"] else "",
+        "files": staged_files(context),
+        "directories": {name: str(stage.staged_artifacts(context) / name) for name in goal["artifacts"]},
+        "logs": goal["logs"],
+        "reset": manifest.commands.get("reset_metrics", "") if goal["reset"] else "",
         "running": True,
     }
 
 
+def staged_files(context: Context) -> dict[str, str]:
+    staged = {name: stage.files_dir(context) / name for name in (*context.goal["config"], *context.goal["secrets"])}
+    return {name: str(path) for name, path in staged.items() if path.is_file()}
+
+
 def backward_goal(context: Context) -> Facts:
-    found = context.facts["safety"]
+    goal, found = context.goal, context.facts["safety"]
     kept = safety.as_found(context)
-    names = found["config"]
+    places = {name: kept / folder / name for name in found["config"] for folder in ("config", "secrets")
+              if (kept / folder / name).is_file()}  # fmt: skip
+    moved = bool(goal["commit"] or goal["paths"])
     return {
         **common_goal(context),
-        "commit": found["commit"],
+        "commit": found["commit"] if moved else "",
         "branch": found["branch"],
-        "snapshot": found["snapshot"],
+        "snapshot": found["snapshot"] if moved else "",
         "index": str(kept / "index"),
-        "environment": "",
-        "config": {
-            name: str(kept / folder / name)
-            for folder in ("config", "secrets")
-            for name in names
-            if (kept / folder / name).is_file()
-        },
+        "advanced": target_commit(context) if goal["paths"] else "",
+        "back": True,
+        "files": {name: str(path) for name, path in places.items()},
+        "absent": [name for name, sha in found["config"].items() if not sha and name in staged_names(goal)],
+        "directories_back": {name: found["artifacts"].get(name, False) for name in goal["artifacts"]},
+        "logs_back": goal["logs"],
         "running": found["running"],
     }
 
 
+def staged_names(goal: Facts) -> list[str]:
+    return [*goal["config"], *goal["secrets"]]
+
+
 def common_goal(context: Context) -> Facts:
-    manifest = context.manifest
+    manifest, found = context.manifest, context.facts["safety"]
     return {
+        **NOTHING,
         "run": context.run,
         "root": str(manifest.root),
         "live_environment": str(manifest.live_environment),
-        "found_environment": context.facts["safety"]["environment"],
-        "set_aside": str(context.state_dir / "found" / str(context.run) / "environment"),
+        "found_commit": found["commit"],
+        "found_environment": found["environment"],
+        "set_aside": str(safety.as_found(context)),
+        "unwatched": list(manifest.unwatched),
         "service": {"manager": manifest.service.manager, "unit": manifest.service.unit, "url": manifest.service.url},
     }
 
@@ -145,17 +171,30 @@ def follow(context: Context, path: Path) -> int:
 
 
 def by_hand(context: Context) -> list[str]:
-    """What a person types to bring back the state as found."""
-    found = context.facts.get("safety", {})
+    """What a person types to bring back the state as found: only what this procedure moves."""
+    found, goal, kept = context.facts.get("safety", {}), context.goal, safety.as_found(context)
     manager = service.for_service(context.manifest.service)
-    return [
-        manager.by_hand("stop"),
-        f"git -C {context.root} checkout --force {found.get('branch') or found.get('commit')}",
-        f"git -C {context.root} restore --source {found.get('snapshot')} --worktree -- .",
-        f"ls -l {context.manifest.live_environment}   # was: {found.get('environment')}",
-        f"cp -a {safety.as_found(context)}/config/. {context.root}/",
-        manager.by_hand("start"),
-    ]
+    root = shlex.quote(str(context.root))
+    lines = [manager.by_hand("stop")]
+    if goal["commit"] or goal["paths"]:
+        if goal["paths"] and found.get("branch"):
+            lines.append(f"git -C {root} branch --force {shlex.quote(found['branch'])} {found.get('commit')}")
+        lines.append(f"git -C {root} checkout --force {shlex.quote(found.get('branch') or found.get('commit', ''))}")
+        lines.append(f"git -C {root} restore --source {found.get('snapshot')} --worktree -- .")
+    if goal["lock"]:
+        live, was = shlex.quote(str(context.manifest.live_environment)), found.get("environment", {})
+        if was.get("kind") == "link":
+            lines.append(f"ln -sfn {shlex.quote(was['target'])} {live}")
+        else:
+            lines.append(
+                f"rm {live} && mv {shlex.quote(str(kept / 'environment'))} {live}   # only if {live} is a link"
+            )
+    for name in goal["artifacts"]:
+        live, was_at = shlex.quote(str(context.root / name)), shlex.quote(str(kept / "artifacts" / name))
+        lines.append(f"[ ! -e {was_at} ] || {{ mv {live} {live}.undone; mv {was_at} {live}; }}")
+    lines += [f"cp -a {shlex.quote(str(kept / folder))}/. {root}/" for folder in ("config", "secrets")
+              if (kept / folder).is_dir()]  # fmt: skip
+    return [*lines, manager.by_hand("start")]
 
 
 SWITCH = Step("switch", "Switch: stop, put in place, start", apply, undo=undo, by_hand=by_hand, outage=True)

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rollbacks.procedures import journal
-from rollbacks.tools import ToolError, environment, fence, files, git, probe, service
+from rollbacks.tools import ToolError, command, environment, fence, files, git, probe, service
 from rollbacks.tools.manifest import Service
 
 TICK = 0.02  # seconds: a process's start is known to the kernel's tick only
 STOP_SECONDS = 30.0  # the service manager sends KILL by itself long before
+RESET_SECONDS = 60.0
 
 
 def main(path: Path) -> None:
@@ -43,6 +44,7 @@ class Switch:
         self.goal = written["goal"]
         self.root = Path(self.goal["root"])
         self.live = Path(self.goal["live_environment"])
+        self.aside = Path(self.goal["set_aside"])
         self.service = service.for_service(Service(**self.goal["service"]))
 
     def run(self) -> journal.Journal:
@@ -70,28 +72,76 @@ class Switch:
         say(f"started in {started - put:.3f} s")
         return {"pid": pid, "stopped_at": stopped_at, "started_at": started}
 
+    # --- what is put in place, in this order ---
+
     def put_in_place(self) -> None:
         self.put_code()
         self.put_environment()
-        for name, source in self.goal["config"].items():
+        self.put_files()
+        self.put_directories()
+        self.put_logs()
+        if self.goal["reset"]:
+            self.reset()
+
+    def put_code(self) -> None:
+        goal = self.goal
+        if goal["snapshot"]:
+            head = git.Head(goal["commit"], goal["branch"])
+            git.put_back(self.root, goal["snapshot"], head, Path(goal["index"]).read_bytes(), goal["advanced"])
+        elif goal["paths"]:
+            git.put_paths(self.root, goal["source"], goal["paths"])
+            git.advance(self.root, goal["found_commit"], goal["commit"])
+        elif goal["commit"]:
+            git.checkout(self.root, goal["commit"])
+
+    def put_environment(self) -> None:
+        aside = self.aside / "environment"
+        if self.goal["back"]:
+            environment.switch_back(self.live, environment.Live(**self.goal["found_environment"]), aside)
+        elif self.goal["environment"]:
+            environment.switch(self.live, Path(self.goal["environment"]), aside)
+
+    def put_files(self) -> None:
+        """Configuration and secrets; on the way back those that were not there when it was found go again."""
+        for name, source in self.goal["files"].items():
             target = files.inside(self.root, name)
             if not same(Path(source), target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 files.copy(Path(source), target)
+        for name in self.goal["absent"]:
+            files.inside(self.root, name).unlink(missing_ok=True)
 
-    def put_code(self) -> None:
-        if self.goal["snapshot"]:
-            head = git.Head(self.goal["commit"], self.goal["branch"])
-            git.put_back(self.root, self.goal["snapshot"], head, Path(self.goal["index"]).read_bytes())
-        else:
-            git.checkout(self.root, self.goal["commit"], self.goal["branch"])
+    def put_directories(self) -> None:
+        """Artifacts by renaming; what is in the way is set aside, never deleted."""
+        for name, new in self.goal["directories"].items():
+            live = files.inside(self.root, name)
+            if Path(new).exists():
+                files.move_aside(live, self.aside / "artifacts" / name)
+                files.move(Path(new), live)
+        for name, was_there in self.goal["directories_back"].items():
+            live, found = files.inside(self.root, name), self.aside / "artifacts" / name
+            if found.exists() or not was_there:
+                files.move_aside(live, self.aside / "undone" / name)
+            if found.exists():
+                files.move(found, live)
 
-    def put_environment(self) -> None:
-        aside = Path(self.goal["set_aside"])
-        if self.goal["snapshot"]:
-            environment.switch_back(self.live, environment.Live(**self.goal["found_environment"]), aside)
-        elif self.goal["environment"]:
-            environment.switch(self.live, Path(self.goal["environment"]), aside)
+    def put_logs(self) -> None:
+        """Suspect logs set aside, with a note beside them; and back."""
+        for name in self.goal["logs"]:
+            for path in sorted(files.inside(self.root, name).glob("*.log")):
+                files.move_aside(path, self.aside / "logs" / name / path.name)
+        for name in self.goal["logs_back"]:
+            for path in sorted((self.aside / "logs" / name).glob("*.log")):
+                live = files.inside(self.root, name) / path.name
+                files.move_aside(live, self.aside / "undone" / name / path.name)
+                files.move(path, live)
+
+    def reset(self) -> None:
+        say(f"$ {self.goal['reset']}")
+        env = command.clean_environment(path_first=self.live)
+        command.run(command.owner(self.goal["reset"]), cwd=self.root, env=env, timeout=RESET_SECONDS, say=say_raw)
+
+    # --- looking ---
 
     def is_reached(self, status: service.Status) -> bool:
         """Did a switch before us reach the goal? What it wrote, or (forward) a process that began after all of it."""
@@ -103,7 +153,7 @@ class Switch:
         is_new = (
             status.pid != self.written["old_pid"] and process and process.started_at >= self.written["began"] - TICK
         )
-        return bool(is_new and not self.goal["snapshot"])
+        return bool(is_new and not self.goal["back"] and not self.goal["reset"])
 
     def seen(self, pid: int) -> journal.Journal:
         """What a switch that was cut short before its last line would have written."""
@@ -112,11 +162,26 @@ class Switch:
         return {"pid": pid, "stopped_at": began, "started_at": began}
 
     def in_place(self) -> bool:
-        """Are code, environment and configuration there?"""
-        wanted = self.goal["environment"]
-        config = all(same(Path(source), self.root / name) for name, source in self.goal["config"].items())
+        """Are code, environment, files and artifacts there, on disk?"""
+        goal = self.goal
+        wanted = goal["environment"]
+        put = all(same(Path(source), self.root / name) for name, source in goal["files"].items())
+        gone = not any((self.root / name).exists() for name in goal["absent"])
         linked = not wanted or self.live.resolve() == Path(wanted).resolve()
-        return config and linked and git.head(self.root).commit == self.goal["commit"]
+        moved = not any(Path(new).exists() for new in goal["directories"].values())
+        back = not any((self.aside / "artifacts" / name).exists() for name in goal["directories_back"])
+        return put and gone and linked and moved and back and self.code_in_place()
+
+    def code_in_place(self) -> bool:
+        goal = self.goal
+        if not goal["commit"]:
+            return True
+        if git.head(self.root).commit != goal["commit"]:
+            return False
+        if goal["snapshot"]:  # with uncommitted changes: whether all of them are back is verified afterwards
+            return True
+        ignoring = (*goal["files"], *goal["unwatched"])
+        return not git.differs(self.root, goal["commit"], only=goal["paths"], ignoring=ignoring)
 
 
 def same(one: Path, other: Path) -> bool:
@@ -125,6 +190,10 @@ def same(one: Path, other: Path) -> bool:
 
 def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201
+
+
+def say_raw(text: str) -> None:
+    print(text, end="", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import os
 import time
 from pathlib import Path
 
-from rollbacks.procedures import safety, stage
+from rollbacks.procedures import stage
 from rollbacks.procedures.base import Context, Facts, Step, StepFailed
+from rollbacks.procedures.switch import staged_files, target_commit
+from rollbacks.procedures.switcher import same
 from rollbacks.tools import environment, files, git, probe, service
 
 HEALTHY_WITHIN = 30.0  # seconds after the start in which the service has to answer well
@@ -48,13 +50,14 @@ def check_interpreter(context: Context, process: probe.Process) -> None:
 
 def check_disk(context: Context) -> None:
     """What the process was started from is what was asked for."""
+    wanted = target_commit(context)
     head = git.head(context.root)
-    if head.commit != context.goal["commit"]:
-        raise StepFailed(f"{context.root} is at {head.commit[:10]}, not at {context.goal['commit'][:10]}.")
+    if head.commit != wanted:
+        raise StepFailed(f"{context.root} is at {head.commit[:10]}, not at {wanted[:10]}.")
     wrong = [
         name
-        for name, sha in safety.config_hashes(context).items()
-        if (context.stage / "config" / name).is_file() and sha != files.sha256(context.stage / "config" / name)
+        for name, staged in staged_files(context).items()
+        if not same(Path(staged), files.inside(context.root, name))
     ]
     if wrong:
         raise StepFailed(f"Configuration is not as planned: {', '.join(wrong)}")
@@ -120,8 +123,8 @@ def show_tail(context: Context, path: Path) -> int:
 def record(context: Context) -> Facts:
     """Leave the host tidy and labelled: the stage goes, DEPLOYED_VERSION.txt of the guide is kept beside the fence."""
     stage.drop_stage(context)
-    files.write(context.state_dir / "DEPLOYED_VERSION.txt", f"{context.goal['commit']}\n".encode())
-    return {"commit": context.goal["commit"]}
+    files.write(context.state_dir / "DEPLOYED_VERSION.txt", f"{target_commit(context)}\n".encode())
+    return {"commit": target_commit(context)}
 
 
 PROCESS = Step("process", "Verify the running process", check_process, verify=check_disk)

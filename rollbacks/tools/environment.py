@@ -115,6 +115,12 @@ def base_python(environment: Path) -> Path:
     return (python if python.exists() else Path(sys.executable)).resolve()
 
 
+def find_python(version: str) -> Path:
+    """An interpreter on PATH of that minor version ("3.11.7": 3.11 counts); the portal's own when there is none."""
+    found = shutil.which(f"python{'.'.join(version.split('.')[:2])}")
+    return Path(found or sys.executable).resolve()
+
+
 # --- building -------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +224,56 @@ def surroundings() -> dict[str, str]:
     """A clean environment, with what tells the installer its index, proxy and certificates."""
     told = {name: value for name, value in os.environ.items() if INSTALLER.fullmatch(name)}
     return {"HOME": str(Path.home()), "PIP_DISABLE_PIP_VERSION_CHECK": "1", **told, **command.clean_environment()}
+
+
+# --- trying ---------------------------------------------------------------------------------------------------------
+
+IMPORT_EACH = """
+import importlib, json, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        print("\\x1f" + json.dumps([name, f"{type(error).__name__}: {error}"[:300]]))
+"""
+
+
+def top_level(environment: Path) -> list[str]:
+    """The modules and packages that its distributions put at the top level, without private ones."""
+    places = [str(each) for each in environment.glob("lib/python*/site-packages")]
+    names: set[str] = set()
+    for each in distributions(path=places) if places else ():
+        if canonical(each.metadata["Name"] or "") in SEEDED:
+            continue
+        for file in each.files or ():
+            first = file.parts[0]
+            if len(file.parts) > 1 and file.name == "__init__.py" and len(file.parts) == 2:
+                names.add(first)
+            elif len(file.parts) == 1 and first.endswith(".py"):
+                names.add(first.removesuffix(".py"))
+    return sorted(name for name in names if name.isidentifier() and not name.startswith("_"))
+
+
+def failing_imports(
+    environment: Path, *, cwd: Path, groups: Path | None = None, timeout: float = 120
+) -> dict[str, str]:
+    """{module: why} of the top-level modules that cannot be imported, all tried in one process."""
+    names = top_level(environment)
+    python = environment / "bin" / "python"
+    if not names or not python.exists():
+        return {}
+    done = command.run(
+        [str(python), "-c", IMPORT_EACH, *names],
+        cwd=cwd,
+        env=command.clean_environment(path_first=environment),
+        timeout=timeout,
+        groups=groups,
+        check=False,
+    )
+    found = [json.loads(line[1:]) for line in done.output.splitlines() if line.startswith("\x1f")]
+    if done.code != 0 and not found:  # a package that ends the interpreter when it is imported
+        return {"an import": f"ended Python with code {done.code}"}
+    return dict(found)
 
 
 # --- switching ------------------------------------------------------------------------------------------------------

@@ -76,6 +76,39 @@ def copy(source: Path, target: Path) -> None:
     write(target, source.read_bytes(), source.stat().st_mode & 0o7777)
 
 
+def remove(path: Path) -> None:
+    """A file, a link (not what it names), or a directory with all in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename, on disk when this returns. Both have to be on one file system, and nothing may be at the target."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if target.exists() or target.is_symlink():
+        raise ToolError(f"{source} cannot be moved to {target}: something is there already. It was left as it is.")
+    try:
+        source.rename(target)
+    except OSError as error:
+        raise ToolError(f"{source} cannot be moved to {target}: {error}. It was left as it is.") from error
+    sync_directory(target.parent)
+    sync_directory(source.parent)
+
+
+def move_aside(path: Path, aside: Path) -> Path | None:
+    """Move a file or directory away, never over anything: to `aside`, `aside.1`, … None when there is nothing."""
+    if not (path.exists() or path.is_symlink()):
+        return None
+    free, number = aside, 0
+    while free.exists() or free.is_symlink():
+        number += 1
+        free = aside.with_name(f"{aside.name}.{number}")
+    move(path, free)
+    return free
+
+
 def sync(path: Path) -> None:
     """Everything written to the file system that holds `path` is on disk when this returns."""
     number = os.open(path, os.O_RDONLY)

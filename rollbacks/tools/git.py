@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from git import Repo
+from git import Git, Repo
 from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError, ODBError
 
 from rollbacks.tools import ToolError, files
@@ -32,6 +32,7 @@ QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "ca
 NO_HOOKS = ["-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"]
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
 KINDS = {"A": "added", "M": "modified", "D": "deleted", "T": "modified", "U": "conflicted"}
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it without being told
 LOCK_PATIENCE = 3.0  # seconds for somebody else's git command to end
 SHOWN = 200  # commits and files that a plan lists at most
 
@@ -158,12 +159,36 @@ def between(root: Path, old: str, new: str) -> list[Commit]:
     return commits(root, f"--max-count={SHOWN}", "--end-of-options", f"{old}..{new}", "--")
 
 
-def changed_files(root: Path, old: str, new: str) -> list[FileChange]:
-    """What differs from `old` to `new`, by path."""
-    kinds = git(root, "diff", "--no-renames", "--name-status", "-z", "--end-of-options", old, new, "--").split("\0")
-    counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "--end-of-options", old, new, "--"))
+def changed_files(root: Path, old: str, new: str, paths: Sequence[str] = ()) -> list[FileChange]:
+    """What differs from `old` to `new`, by path; only below `paths` when some are given."""
+    diff = ["diff", "--no-renames", "-z"]
+    between = ["--end-of-options", old, new, "--", *literal(paths)]
+    kinds = git(root, *diff, "--name-status", *between).split("\0")
+    counts = numstat(git(root, *diff, "--numstat", *between))
     pairs = zip(kinds[::2], kinds[1::2], strict=False)
     return [FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1))) for kind, path in pairs if path]
+
+
+def literal(paths: Sequence[str]) -> list[str]:
+    """Paths as pathspecs that mean just themselves, whatever characters they hold."""
+    return [f":(top,literal){path}" for path in paths]
+
+
+def holds(root: Path, commit: str, paths: Sequence[str]) -> bool:
+    """Does the commit hold a file below one of the paths?"""
+    return bool(git(root, "ls-tree", "-r", "-z", "--name-only", "--end-of-options", commit, "--", *paths))
+
+
+def is_under(path: str, paths: Sequence[str]) -> bool:
+    return any(PurePosixPath(path).is_relative_to(each) for each in paths)
+
+
+def differs(root: Path, commit: str, *, only: Sequence[str] = (), ignoring: Sequence[str] = ()) -> bool:
+    """Does a tracked file differ from the commit? (After a power cut HEAD may be there, and the files be empty.)"""
+    wanted = literal(only) or [":(top)"]
+    left_out = [f":(top,exclude,literal){path}" for path in ignoring]
+    diff = ["diff", "--no-renames", "--name-only", "-z", "--end-of-options", commit, "--"]
+    return bool(git(root, *diff, *wanted, *left_out))
 
 
 def numstat(said: str) -> dict[str, tuple[int, int]]:
@@ -284,6 +309,57 @@ def push_tag(root: Path, name: str, timeout: float = 30) -> bool:
     return True
 
 
+def begin(root: Path) -> None:
+    """A repository in an empty directory, on a commit that holds nothing. Doing it twice is fine."""
+    if not (root / ".git").exists():
+        try:
+            Git(root).execute(["git", *NO_HOOKS, "init", "--quiet"], env=QUIET)
+        except GitCommandError as error:
+            raise GitError(f"No repository can be made in {root}: {error.stderr}") from error
+    if not has_commit(root):
+        empty = git(root, "commit-tree", EMPTY_TREE, "-m", "Nothing stood here", env=IDENTITY)
+        git(root, "update-ref", "--no-deref", "HEAD", empty)
+
+
+def fetch_tag(root: Path, source: str, tag: str, timeout: float = 600) -> None:
+    """A tag and all of its history, from an address or a directory. Raises GitError."""
+    git(
+        root,
+        "fetch",
+        "--quiet",
+        "--force",
+        "--no-tags",
+        "--",
+        source,
+        f"refs/tags/{tag}:refs/tags/{tag}",
+        timeout=timeout,
+    )
+
+
+def remote(root: Path) -> str:
+    """The address of origin (else of the first remote); "" when there is none."""
+    names = git(root, "remote").splitlines()
+    return git(root, "remote", "get-url", "--", "origin" if "origin" in names else names[0]) if names else ""
+
+
+def add_remote(root: Path, url: str) -> None:
+    """As origin, unless there is a remote already."""
+    if url and not remote(root):
+        git(root, "remote", "add", "--", "origin", url)
+
+
+def without_password(url: str) -> str:
+    return re.sub(r"(://)[^/@]*@", r"\1", url)
+
+
+def mirror(root: Path, target: Path, tag: str) -> None:
+    """Keep the tag, and all that it needs, in a bare repository beside the backups: only what is new is written."""
+    if not (target / "HEAD").exists():
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        git(root, "init", "--quiet", "--bare", "--", str(target))
+    git(root, "push", "--quiet", "--no-verify", "--force", "--", str(target), f"refs/tags/{tag}")
+
+
 def snapshot(root: Path, name: str, message: str) -> str:
     """Tag a commit that holds the tree as found, uncommitted and untracked files included; returns the commit.
 
@@ -339,17 +415,59 @@ def checkout(root: Path, target: str, branch: str = "") -> None:
         git(root, "checkout", "--quiet", "--force", "--detach", commit(root, target).sha, "--")
 
 
-def put_back(root: Path, snapshot: str, found: Head, index: bytes) -> None:
-    """The work tree of the snapshot, with HEAD, branch and index as they were found."""
+def put_back(root: Path, snapshot: str, found: Head, index: bytes, advanced: str = "") -> None:
+    """The work tree of the snapshot, with HEAD, branch and index as they were found.
+
+    `advanced`: a commit of ours that the branch was moved on to meanwhile, and is moved back from.
+    """
     checkout(root, snapshot)
     if found.branch:
-        git(root, "symbolic-ref", "HEAD", f"refs/heads/{found.branch}")
+        branch = f"refs/heads/{found.branch}"
+        if advanced and git(root, "rev-parse", branch) == advanced:
+            git(root, "update-ref", branch, found.commit, advanced)
+        git(root, "symbolic-ref", "HEAD", branch)
         if git(root, "rev-parse", "HEAD") != found.commit:
             raise GitError(f"The branch {found.branch} no longer names {found.commit[:10]}, where it was found.")
     else:
         git(root, "update-ref", "--no-deref", "HEAD", found.commit)
     if index:
         files.write(git_path(root, "index"), index)
+
+
+def put_paths(root: Path, source: str, paths: Sequence[str]) -> None:
+    """The paths, in index and work tree, as they are in the commit `source`; what it does not hold there is removed."""
+    clear_lock(root)
+    kept = set(git(root, "ls-tree", "-r", "-z", "--name-only", "--end-of-options", source, "--", *paths).split("\0"))
+    now = git(root, "ls-files", "-z", "--", *literal(paths)).split("\0")
+    if gone := [path for path in now if path and path not in kept]:
+        git(root, "rm", "--quiet", "--force", "--ignore-unmatch", "--", *literal(gone))
+    if kept - {""}:
+        git(root, "checkout", "--quiet", "--force", source, "--", *literal(sorted(kept - {""})))
+
+
+def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], message: str) -> str:
+    """A commit on top of `parent` that has the paths as `source` has them. Index, work tree and branches stay.
+
+    The parent itself when it has them so already.
+    """
+    with spare_index(root) as env:
+        git(root, "read-tree", parent, env=env)
+        git(root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", *literal(paths), env=env)
+        listed = git(root, "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", source, "--", *paths)
+        for line in filter(None, listed.split("\0")):
+            about, _, path = line.partition("\t")
+            mode, _, sha = about.split()
+            git(root, "update-index", "--add", "--cacheinfo", f"{mode},{sha},{path}", env=env)
+        tree = git(root, "write-tree", env=env)
+    if tree == git(root, "rev-parse", f"{parent}^{{tree}}"):
+        return parent
+    return git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
+
+
+def advance(root: Path, found: str, commit: str) -> None:
+    """Move HEAD (and the branch that it is on) from `found` to the commit. Doing it twice is fine."""
+    if git(root, "rev-parse", "HEAD") != commit:
+        git(root, "update-ref", "-m", "rollback portal: restore a component", "HEAD", commit, found)
 
 
 def clear_lock(root: Path) -> None:

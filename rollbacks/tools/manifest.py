@@ -10,7 +10,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -85,6 +85,10 @@ class Manifest:
     health_url: str  # "" when there is none
     watch_minutes: float
     text: str
+
+    def elsewhere(self, root: Path) -> Manifest:
+        """The same system in another directory: a copy of it, that no service manager and no health check knows of."""
+        return replace(self, root=root, service=Service("none"), health_url="", push_tags=False)
 
     @property
     def state_dir(self) -> Path:
