@@ -135,7 +135,8 @@ def requirements_of(manifest: Manifest, commit: str, point: Point | None) -> str
     """What has to be installed: the restore point's freeze (exactly what ran then), else the commit's requirements."""
     if point is not None and (frozen := backup.kept_freeze(manifest, point)).strip():
         return frozen
-    content = git.show(manifest.root, commit, manifest.requirements)
+    where = backup.mirror(manifest) if backup.is_empty(manifest.root) else manifest.root
+    content = git.show(where, commit, manifest.requirements)
     return content.decode() if content is not None else ""
 
 
@@ -148,10 +149,9 @@ def lock_for(manifest: Manifest, requirements: str, point: Point | None = None) 
 
 def python_for(manifest: Manifest, point: Point | None) -> Path:
     """The interpreter of the live environment; where there is none, that of the restore point's release."""
-    version = (
-        "" if manifest.live_environment.exists() or point is None else backup.described(manifest, point.tag)["python"]
-    )
-    return environment.find_python(version) if version else environment.base_python(manifest.live_environment)
+    if point is None or manifest.live_environment.exists():
+        return environment.base_python(manifest.live_environment)
+    return environment.find_python(backup.described(manifest, point.tag)["python"])
 
 
 def check_environment(context: Context) -> None:

@@ -18,7 +18,7 @@ from rollbacks.procedures.base import Context, Facts, Step, StepFailed
 from rollbacks.tools import command, environment, git, service
 
 LAUNCH_SECONDS = 300.0
-# What a goal does not name is left alone. `back`: to the state as found; `snapshot`: its code, with what was uncommitted.
+# What a goal does not name is left alone. `back`: to the state as found; `snapshot`: its code, uncommitted or not.
 NOTHING: Facts = {
     "commit": "", "branch": "", "source": "", "paths": [], "snapshot": "", "index": "", "advanced": "", "back": False,
     "environment": "", "files": {}, "absent": [], "directories": {}, "directories_back": {}, "logs": [],
