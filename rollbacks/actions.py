@@ -36,6 +36,7 @@ from rollbacks.tools import manifest
 
 MAY_REQUEST = at_least(Role.ENGINEER)
 MAY_MANAGE = any_of(Role.TECH_LEAD, Role.DEVOPS)
+LONGEST_TARGET = Rollback._meta.get_field("target").max_length or 0  # characters
 
 
 class Unknown(Exception):
@@ -188,6 +189,8 @@ def request(
         raise MoveRefused(f"{system} is retired: it gets no new rollbacks.", system)
     if not reason.strip():
         raise MoveRefused("Say why: the reason goes into the log, and the approver reads it.", system)
+    if len(target) > LONGEST_TARGET:
+        raise MoveRefused(f"{target[:20]}… is too long for the name of a restore point, commit, tag or branch.", system)
     point = target_point(system, target)
     decision = answer(severity=severity, scope=scope, procedure=procedure)
     rollback = Rollback.objects.create(
