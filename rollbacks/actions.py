@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from incidents import actions as incidents
 from incidents.models import OPEN, Incident, Review, Scope, Severity
-from portal.ledger.models import record
+from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, born, who_may, why_not
 from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
 from rollbacks.models import (
@@ -379,6 +379,7 @@ def need(rollback: Rollback, note: str, words: str) -> None:
 def explain(pk: int, *, by: Person, root_cause: str, prevention: str) -> RollbackLogEntry:
     """Root cause and prevention of a log entry; the ledger keeps what stood there before."""
     check(MAY_REQUEST, by, "explain a log entry")
+    take_turn()
     entry = RollbackLogEntry.objects.select_for_update().get(pk=pk)
     before = {"root_cause": entry.root_cause, "prevention": entry.prevention}
     entry.root_cause, entry.prevention = root_cause.strip() or UNKNOWN, prevention.strip() or UNKNOWN
