@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from incidents.models import Incident, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
-from portal.ledger.models import record
+from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, transitions, why_not
 from portal.ledger.roles import EVERYBODY_AT_WORK, Person, Role, Who, at_least, called
 
@@ -208,6 +208,7 @@ def open_review(
 @transaction.atomic
 def answer_review(pk: int, *, by: Person, note: str) -> Review:
     """The debt is paid. Raises MoveRefused, NotAllowed."""
+    take_turn()
     review = Review.objects.select_for_update(of=("self",)).select_related("incident", "reviewed_by").get(pk=pk)
     if review.reviewed_at is not None:
         seconds = max(0, round((timezone.now() - review.reviewed_at).total_seconds()))

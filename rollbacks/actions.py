@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from incidents import actions as incidents
 from incidents.models import OPEN, Incident, Review, Scope, Severity
-from portal.ledger.models import record
+from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, born, who_may, why_not
 from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
 from rollbacks.models import (
@@ -36,6 +36,7 @@ from rollbacks.tools import manifest
 
 MAY_REQUEST = at_least(Role.ENGINEER)
 MAY_MANAGE = any_of(Role.TECH_LEAD, Role.DEVOPS)
+LONGEST_TARGET = Rollback._meta.get_field("target").max_length or 0  # characters
 
 
 class Unknown(Exception):
@@ -188,6 +189,8 @@ def request(
         raise MoveRefused(f"{system} is retired: it gets no new rollbacks.", system)
     if not reason.strip():
         raise MoveRefused("Say why: the reason goes into the log, and the approver reads it.", system)
+    if len(target) > LONGEST_TARGET:
+        raise MoveRefused(f"{target[:20]}… is too long for the name of a restore point, commit, tag or branch.", system)
     point = target_point(system, target)
     decision = answer(severity=severity, scope=scope, procedure=procedure)
     rollback = Rollback.objects.create(
@@ -376,6 +379,7 @@ def need(rollback: Rollback, note: str, words: str) -> None:
 def explain(pk: int, *, by: Person, root_cause: str, prevention: str) -> RollbackLogEntry:
     """Root cause and prevention of a log entry; the ledger keeps what stood there before."""
     check(MAY_REQUEST, by, "explain a log entry")
+    take_turn()
     entry = RollbackLogEntry.objects.select_for_update().get(pk=pk)
     before = {"root_cause": entry.root_cause, "prevention": entry.prevention}
     entry.root_cause, entry.prevention = root_cause.strip() or UNKNOWN, prevention.strip() or UNKNOWN

@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from incidents import actions as incidents
 from incidents.models import Review
-from portal.ledger.models import record
+from portal.ledger.models import record, take_turn
 from portal.ledger.moves import advance, born
 from portal.ledger.roles import holds, titles
 from rollbacks.heartbeat import Heartbeat
@@ -101,6 +101,7 @@ def claim(pk: int) -> Claim | None:
 def held(mine: Claim) -> Iterator[Run]:
     """A transaction on the run's row. Raises Lost when the token is no longer ours; then nothing is written."""
     with transaction.atomic():
+        take_turn()
         run = Run.objects.select_for_update(of=("self",)).select_related("system").filter(pk=mine.run, token=mine.token)
         row = run.first()
         if row is None:

@@ -18,7 +18,8 @@ FIRST = "0" * 64
 
 
 class Head(models.Model):
-    """The end of the chain. Its one row is what writers queue at, and what shows that the last rows were cut off."""
+    """The end of the chain. Its one row is what writers queue at (take_turn), and what shows that the last rows were
+    cut off."""
 
     number = models.PositiveBigIntegerField(default=0)
     hash = models.CharField(max_length=64, default=FIRST)
@@ -72,6 +73,16 @@ def kind_of(obj: models.Model) -> str:
     return str(obj._meta.model_name)
 
 
+def take_turn() -> Head:
+    """The end of the chain, held until the transaction ends. Whoever is going to hold another row takes it first: in
+    one queue for all, no two can wait for each other in a circle. (SQLite has this queue by itself.)"""
+    head = Head.objects.select_for_update().filter(pk=1).first()
+    if head is None:
+        Head.objects.get_or_create(pk=1)
+        head = Head.objects.select_for_update().get(pk=1)
+    return head
+
+
 def record(
     obj: models.Model, move: str, *, by: Person, note: str = "", source: str = "", target: str = "", **details: Any
 ) -> Ledger:
@@ -81,8 +92,7 @@ def record(
     """
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("a ledger row is written in the transaction of its deed")
-    Head.objects.get_or_create(pk=1)
-    head = Head.objects.select_for_update().get(pk=1)
+    head = take_turn()
     row = Ledger(
         number=head.number + 1,
         at=timezone.now(),

@@ -10,7 +10,7 @@ from django.db import models, transaction
 from django.utils import timezone
 from django_fsm import ConcurrentTransitionMixin, can_proceed
 
-from portal.ledger.models import Ledger, record, rows_of
+from portal.ledger.models import Ledger, record, rows_of, take_turn
 from portal.ledger.roles import Person, Who, called
 
 M = TypeVar("M", bound=models.Model)
@@ -32,8 +32,12 @@ class NotAllowed(PermissionDenied):
 
 class StateManager(models.Manager[M]):
     def locked(self, pk: int) -> M:
-        """The row, held against everybody else until the transaction ends. Raises DoesNotExist."""
-        return self.select_for_update(of=("self",)).get(pk=pk)
+        """The row, held against everybody else until the transaction ends. Raises DoesNotExist.
+
+        `no_key`: who writes a row that only refers to this one holds its key, outside the queue; it does not matter.
+        """
+        take_turn()
+        return self.select_for_update(of=("self",), no_key=True).get(pk=pk)
 
 
 class StateModel(ConcurrentTransitionMixin, models.Model):

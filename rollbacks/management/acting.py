@@ -7,26 +7,33 @@ import getpass
 import json
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
 
 from portal.ledger.moves import MoveRefused, NotAllowed
 from rollbacks import runner
 from rollbacks.actions import Unknown
-from rollbacks.models import ENDED, NoMatrix, RestorePoint, RestorePointState, Rollback, RollbackState, Run
+from rollbacks.models import ENDED, NoMatrix, Plan, RestorePoint, RestorePointState, Rollback, RollbackState, Run
 from rollbacks.tools import ToolError
 
 SUCCEEDED = [RollbackState.MONITORING, RollbackState.COMPLETED]
 LOOK_SECONDS = 0.2
 WRONG_WORDS = 2  # the exit code for what was typed wrongly
+INTERRUPTED = 130  # and for Ctrl-C, as shells have it
 
 
 class ActingCommand(BaseCommand):
     """A command that somebody gives: --as, --wait, --local, --json. Exit codes: 0 done, 1 failed or refused, 2 wrong
     words."""
+
+    keys: tuple[str, ...] = ()  # what --json says besides the state, also when nothing came to be
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -40,13 +47,22 @@ class ActingCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.options = options
+        self.rollback: Rollback | None = None  # the one that the command is about, once it is known
         try:
             self.act(**options)
         except Unknown as error:
             raise CommandError(str(error), returncode=WRONG_WORDS) from error
         except (MoveRefused, NotAllowed, NoMatrix, ToolError) as error:
-            self.finish({"state": "refused", "trouble": str(error)})
+            self.finish({**self.known(), "trouble": str(error)})
             raise CommandError(str(error), returncode=1) from error
+        except DatabaseError as error:
+            raise CommandError(
+                f"The database does not do its part: {error}. What was done before is kept. Look at DATABASE_URL; "
+                "a new database is prepared by `python manage.py migrate` and `python manage.py seed`.",
+                returncode=1,
+            ) from error
+        except KeyboardInterrupt:
+            raise CommandError(f"Interrupted. {self.left_behind()}", returncode=INTERRUPTED) from None
 
     def act(self, *args: Any, **options: Any) -> None:
         raise CommandError("this command does nothing by itself")
@@ -64,10 +80,26 @@ class ActingCommand(BaseCommand):
 
     def say(self, text: str) -> None:
         self.stdout.write(text)
+        self.stdout.flush()
 
     def finish(self, said: dict[str, Any]) -> None:
         if self.options["json"]:
             self.stdout.write(json.dumps(said, ensure_ascii=False, default=str))
+
+    def known(self) -> dict[str, Any]:
+        """What --json says of a command that was refused: the rollback as it is, or that nothing came to be."""
+        if self.rollback is not None:
+            return described(Rollback.objects.get(pk=self.rollback.pk))
+        return {"state": "refused", **dict.fromkeys(self.keys), "system": self.options.get("system")}
+
+    def left_behind(self) -> str:
+        if self.rollback is None:
+            return "Nothing more is done here."
+        if self.options["local"]:
+            return (
+                f"{self.rollback} stays where it is: python manage.py carry {self.rollback.pk} takes it on from there."
+            )
+        return f"{self.rollback} goes on without you."
 
     # --- following ---
 
@@ -79,53 +111,68 @@ class ActingCommand(BaseCommand):
     def backup_is_over(self, point: RestorePoint) -> bool:
         return Run.objects.filter(restore_point=point, ended_at__isnull=False).exists()
 
-    def follow_rollback(self, rollback: Rollback) -> Rollback:
-        """Until all its steps are verified (then it is under watch), or it has ended another way."""
+    def follow_rollback(self, rollback: Rollback, *, voted_on: Plan | None = None) -> Rollback:
+        """Until all its steps are verified (then it is under watch), or it has ended another way; for somebody who has
+        voted, also when the vote is void: they are needed again."""
         run = Run.objects.get(rollback=rollback)
         over = [*SUCCEEDED, *ENDED, RollbackState.HELD]
-        return self.follow(run, lambda: Rollback.objects.get(pk=rollback.pk), lambda now: now.state in over)
 
-    def follow(self, run: Run, look: Any, is_over: Any) -> Any:
+        def is_over(now: Rollback) -> bool:
+            is_void = now.state == RollbackState.AWAITING_APPROVAL and voted_on is not None and now.plan_now != voted_on
+            return now.state in over or is_void
+
+        return self.follow(run, lambda: Rollback.objects.get(pk=rollback.pk), is_over)
+
+    def follow(self, run: Run, look: Callable[[], Any], is_over: Callable[[Any], bool]) -> Any:
         """Print each change, and carry the run on here when --local asks for it."""
         shown: set[str] = set()
         while True:
             if self.options["local"]:
                 runner.expire()
-                runner.carry(run.pk)
+                if any(each.pk == run.pk for each in runner.due()):
+                    with self.telling(run, look, shown):
+                        runner.carry(run.pk)
             subject = look()
             self.show(run, subject, shown)
             if is_over(subject):
                 return subject
             time.sleep(LOOK_SECONDS)
 
+    @contextmanager
+    def telling(self, run: Run, look: Callable[[], Any], shown: set[str]) -> Iterator[None]:
+        """Print, from beside the work, what changes while it is done here: nobody should stare at a silent terminal."""
+        ended = Event()
+
+        def tell() -> None:
+            while not ended.wait(LOOK_SECONDS):
+                self.show(run, look(), shown)
+            connection.close()
+
+        teller = Thread(target=tell, name="teller", daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join()
+
     def show(self, run: Run, subject: Any, shown: set[str]) -> None:
-        lines = [f"  {step}: {step.get_state_display().lower()}" for step in run.steps.exclude(state="waiting")]
-        for line in [f"{subject} is {subject.get_state_display().lower()}", *lines]:
+        lines = [f"{subject} is {subject.get_state_display().lower()}"]
+        lines += [f"  {step}: {step.get_state_display().lower()}" for step in run.steps.exclude(state="waiting")]
+        if isinstance(subject, Rollback) and (plan := subject.plan_now) and plan.moved:
+            lines.append(f"The approval is void, because the system has changed: {'; '.join(plan.moved)}.")
+        for line in lines:
             if line not in shown:
                 shown.add(line)
                 self.say(line)
 
     def end_rollback(self, rollback: Rollback, *, must_succeed: bool) -> None:
         """The last words, and the exit code."""
-        entry = getattr(rollback, "log_entry", None)
         if rollback.trouble:
             self.say(rollback.trouble)
         for line in rollback.by_hand:
             self.say(f"  $ {line}")
-        self.finish(
-            {
-                "id": rollback.pk,
-                "state": rollback.state,
-                "system": rollback.system.name,
-                "procedure": rollback.procedure,
-                "target": rollback.target,
-                "incident": rollback.incident_id,
-                "downtime_seconds": entry.downtime_seconds if entry else None,
-                "outage_seconds": entry.outage_seconds if entry else None,
-                "rollback_seconds": entry.rollback_seconds if entry else None,
-                "trouble": rollback.trouble,
-            }
-        )
+        self.finish(described(rollback))
         bad = [RollbackState.REFUSED, RollbackState.REVERTED, RollbackState.HELD]
         if (must_succeed and rollback.state not in SUCCEEDED) or rollback.state in bad:
             raise SystemExit(1)
@@ -136,3 +183,20 @@ class ActingCommand(BaseCommand):
         self.finish({"tag": point.tag, "state": point.state, "system": point.system.name, "commit": point.commit})
         if must_succeed and point.state != RestorePointState.VERIFIED:
             raise SystemExit(1)
+
+
+def described(rollback: Rollback) -> dict[str, Any]:
+    """A rollback as --json tells it."""
+    entry = getattr(rollback, "log_entry", None)
+    return {
+        "id": rollback.pk,
+        "state": rollback.state,
+        "system": rollback.system.name,
+        "procedure": rollback.procedure,
+        "target": rollback.target,
+        "incident": rollback.incident_id,
+        "downtime_seconds": entry.downtime_seconds if entry else None,
+        "outage_seconds": entry.outage_seconds if entry else None,
+        "rollback_seconds": entry.rollback_seconds if entry else None,
+        "trouble": rollback.trouble,
+    }

@@ -27,8 +27,9 @@ class Command(ActingCommand):
         super().add_arguments(parser)
 
     def act(self, *, id: int, reason: str, wait: bool, local: bool, **options: Any) -> None:
-        rollback = actions.approve(find_rollback(id).pk, by=self.person(), note=reason)
+        self.rollback = find_rollback(id)
+        rollback = actions.approve(id, by=self.person(), note=reason)
         self.say(f"{rollback} is {rollback.get_state_display().lower()}")
         if wait or local:
-            rollback = self.follow_rollback(rollback)
+            rollback = self.follow_rollback(rollback, voted_on=rollback.plan_now)
         self.end_rollback(rollback, must_succeed=wait or local)

@@ -9,6 +9,7 @@ from rollbacks.management.acting import ActingCommand
 
 class Command(ActingCommand):
     help = "Pre-deployment backup of a system: a restore point."
+    keys = ("tag", "commit")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("system", metavar="SYSTEM")

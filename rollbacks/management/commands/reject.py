@@ -17,6 +17,7 @@ class Command(ActingCommand):
         super().add_arguments(parser)
 
     def act(self, *, id: int, reason: str, **options: Any) -> None:
-        rollback = actions.reject(find_rollback(id).pk, by=self.person(), note=reason)
+        self.rollback = find_rollback(id)
+        rollback = actions.reject(id, by=self.person(), note=reason)
         self.say(f"{rollback} is {rollback.get_state_display().lower()}")
         self.end_rollback(rollback, must_succeed=False)

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
 
-from incidents.models import Incident, Scope, Severity
+from incidents.models import OPEN, Incident, Scope, Severity
 from rollbacks import actions, runner
 from rollbacks.actions import Unknown
 from rollbacks.management.acting import WRONG_WORDS, ActingCommand
@@ -17,6 +17,7 @@ SHOWN = 5  # restore points that are listed, as the guide's script does
 
 class Command(ActingCommand):
     help = "Ask for a rollback of a system. Without --to it lists the newest restore points, and asks for nothing."
+    keys = ("id", "downtime_seconds")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("system", metavar="SYSTEM")
@@ -40,7 +41,7 @@ class Command(ActingCommand):
         for name in ("severity", "scope", "reason"):
             if not options[name]:
                 raise CommandError(f"--{name} is needed: the decision matrix and the log ask for it.", returncode=2)
-        rollback = actions.request(
+        self.rollback = rollback = actions.request(
             system=found,
             by=self.person(),
             procedure=options["procedure"],
@@ -67,7 +68,8 @@ class Command(ActingCommand):
             return actions.open_incident(system)
         found = Incident.objects.filter(pk=pk).first()
         if found is None:
-            raise Unknown(f"There is no incident {pk}.")
+            known = ", ".join(str(each.pk) for each in Incident.objects.filter(state__in=OPEN)[:SHOWN])
+            raise Unknown(f"There is no incident {pk}. {f'Open are {known}.' if known else 'None is open.'}")
         return found
 
     def list_points(self, system: System) -> NoReturn:
@@ -77,4 +79,5 @@ class Command(ActingCommand):
             self.say(f"  {point.tag}  {point.commit[:10]}  {point.get_state_display().lower()}  {point.reason}")
         if not points:
             self.say(f"  none yet: a commit or tag of the system can be given, or make one: backup {system}")
+        self.finish({"system": system.name, "restore_points": [point.tag for point in points]})
         raise SystemExit(WRONG_WORDS)

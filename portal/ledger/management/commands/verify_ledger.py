@@ -22,6 +22,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+        same = parser.add_argument_group(
+            "taken as by the other commands", "they change nothing here: anybody may verify"
+        )
+        same.add_argument("--as", dest="username", metavar="USERNAME")
+        same.add_argument("--wait", action="store_true")
+        same.add_argument("--local", action="store_true")
 
     def handle(self, *, json: bool, **options: Any) -> None:
         chain = Chain()

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+
+from portal.ledger.models import rows_of
+from rollbacks import actions, runner
+from rollbacks.models import Approval, DecisionRule, Rollback, RollbackLogEntry, System
+from tests.conftest import again, commit, git, manifest_text
+from tests.rollbacks.commands.conftest import Give, Manage
+
+
+def test_it_works_without_any_broker(manage: Manage, planned: Rollback, checkout: Path, tech_lead: User) -> None:
+    """The night when the broker is down: approved and carried out by one command, with the same record."""
+    said = manage("approve", planned.pk, "--as", "techlead", "--reason", "Go", "--local", "--wait", "--json")
+    assert said.code == 0, said
+    assert git(checkout, "rev-parse", "HEAD") == git(checkout, "rev-parse", "v1")
+    entry = RollbackLogEntry.objects.get()
+    known = {name: said.json[name] for name in ("id", "state", "system", "rollback_seconds", "downtime_seconds")}
+    assert known == {
+        "id": planned.pk,
+        "state": "monitoring",
+        "system": "agents",
+        "rollback_seconds": entry.rollback_seconds,
+        "downtime_seconds": None,  # this system has no health URL: nothing is claimed that nobody measured
+    }
+    vote = Approval.objects.get()
+    assert (vote.voter, vote.reason) == (tech_lead, "Go")
+    assert [row.move for row in rows_of(planned).filter(target__gt="")[:3]] == ["watch", "start", "approve"]
+    lines = said.out.splitlines()
+    assert lines[0] == f"Rollback {planned.pk} is approved"
+    assert "  6. Switch: stop, put in place, start: done" in lines
+    assert f"Rollback {planned.pk} is monitoring" in lines
+    assert "  2. Safety point: keep the state as found: running" in lines, "told while it happens"
+
+
+def test_without_wait_it_is_a_vote(give: Give, planned: Rollback, tech_lead: User) -> None:
+    said = give("approve", planned.pk, "--as", "techlead", "--json")
+    assert (said.code, said.json["state"], again(planned).state) == (0, "approved", "approved")
+
+
+def test_nobody_approves_their_own(give: Give, planned: Rollback, oncall: User) -> None:
+    said = give("approve", planned.pk, "--as", "oncall", "--local", "--wait")
+    assert said.code == 1
+    assert "you asked for it, and nobody approves their own request" in said.err
+    assert again(planned).state == "awaiting_approval"
+    assert not Approval.objects.exists()
+
+
+def test_who_comes_second_is_told_who_was_faster(give: Give, approved: Rollback, tech_lead2: User) -> None:
+    said = give("approve", approved.pk, "--as", "techlead2", "--json")
+    assert said.code == 1
+    assert f"Rollback {approved.pk} was approved by Henrik Lindqvist" in said.err
+    assert said.json["state"] == "approved"
+    assert Approval.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_wait_fails_when_the_rollback_was_undone(
+    give: Give, system: System, checkout: Path, planned: Rollback, tech_lead: User
+) -> None:
+    """The release that is gone back to fails its own tests: nothing is switched, and the exit code says so."""
+    actions.add_system(by=None, text=manifest_text(checkout, test="echo 3 of 9 failed; exit 3"))
+    said = give("approve", planned.pk, "--as", "techlead", "--local", "--wait", "--json")
+    assert (said.code, said.json["state"]) == (1, "reverted")
+    assert "Run the system's own tests on what is staged" in said.json["trouble"]
+    assert said.json["trouble"] in said.out
+    assert git(checkout, "show", "-s", "--format=%s") == "Break it"
+
+
+def test_wait_fails_when_others_carry_it_out_and_it_is_undone(
+    manage: Manage, planned: Rollback, system: System, checkout: Path, tech_lead: User
+) -> None:
+    actions.add_system(by=None, text=manifest_text(checkout, test="false"))
+    with manage.begun("approve", planned.pk, "--as", "techlead", "--wait", "--json") as waiting:
+        waiting.until_said(f"Rollback {planned.pk} is approved")
+        runner.carry(planned.run.pk)
+        said = waiting.ended()
+    assert (said.code, said.json["state"]) == (1, "reverted")
+    assert "the broker is down" in said.err, "nobody wonders why nothing happens"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_vote_that_is_void_ends_the_waiting_and_says_what_moved(
+    give: Give, planned: Rollback, checkout: Path, tech_lead: User
+) -> None:
+    commit(checkout, "Somebody was faster", app_py="VERSION = 3\n")
+    said = give("approve", planned.pk, "--as", "techlead", "--local", "--wait", "--json")
+    assert (said.code, said.json["state"]) == (1, "awaiting_approval")
+    assert "The approval is void, because the system has changed: the deployed commit changed" in said.out
+    assert give("approve", planned.pk, "--as", "techlead", "--local", "--wait").code == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_vote_of_two_waits_for_the_other(
+    manage: Manage, planned: Rollback, tech_lead: User, tech_lead2: User
+) -> None:
+    DecisionRule.objects.filter(pk=planned.rule_id).update(quorum=2)
+    with manage.begun("approve", planned.pk, "--as", "techlead", "--local", "--wait", "--json") as waiting:
+        waiting.until_said(f"Rollback {planned.pk} is awaiting approval")
+        actions.approve(planned.pk, by=tech_lead2)
+        said = waiting.ended()
+    assert (said.code, said.json["state"]) == (0, "monitoring")
+    assert again(planned).run.claims == 2, "one for the plan, one for the rest: waiting claims nothing"
