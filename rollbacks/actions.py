@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -32,7 +33,7 @@ from rollbacks.models.log_entry import UNKNOWN
 from rollbacks.procedures import ROLLBACKS
 from rollbacks.runner import tell
 from rollbacks.tasks import hint, refresh_soon
-from rollbacks.tools import manifest
+from rollbacks.tools import ToolError, manifest
 
 MAY_REQUEST = at_least(Role.ENGINEER)
 MAY_MANAGE = any_of(Role.TECH_LEAD, Role.DEVOPS)
@@ -177,10 +178,10 @@ def request(
     severity: str,
     scope: str,
     reason: str,
-    with_configuration: bool = False,
     incident: Incident | None = None,
+    **wishes: Any,
 ) -> Rollback:
-    """Ask for a rollback; a worker plans it. Raises NotAllowed, MoveRefused, NoMatrix."""
+    """Ask for a rollback; a worker plans it. `wishes`: see WISHES. Raises NotAllowed, MoveRefused, NoMatrix."""
     check(MAY_REQUEST, by, f"roll {system} back")
     assert by is not None
     if procedure not in ROLLBACKS:
@@ -191,6 +192,7 @@ def request(
         raise MoveRefused("Say why: the reason goes into the log, and the approver reads it.", system)
     if len(target) > LONGEST_TARGET:
         raise MoveRefused(f"{target[:20]}… is too long for the name of a restore point, commit, tag or branch.", system)
+    check_wishes(system, procedure, wishes)
     point = target_point(system, target)
     decision = answer(severity=severity, scope=scope, procedure=procedure)
     rollback = Rollback.objects.create(
@@ -203,7 +205,7 @@ def request(
         requested_by=by,
         target=target,
         target_point=point,
-        with_configuration=with_configuration,
+        **wishes,
         rule=decision.rule,
         decision=decision.why,
         off_matrix=decision.off_matrix,
@@ -216,6 +218,37 @@ def request(
         )
     hint(Run.objects.create(system=system, rollback=rollback))
     return rollback
+
+
+# What a request may ask for besides, and of which procedure.
+WISHES = {
+    "with_configuration": ["code"],
+    "component": ["partial"],
+    "into": ["full"],
+    "set_logs_aside": ["state"],
+    "reset_metrics": ["state"],
+}
+
+
+def check_wishes(system: System, procedure: str, wishes: dict[str, Any]) -> None:
+    """Raises MoveRefused for a wish that the procedure cannot fulfil."""
+    for name, value in wishes.items():
+        if value and procedure not in WISHES[name]:
+            words = name.replace("_", " ")
+            raise MoveRefused(f"“{words}” goes with {' or '.join(WISHES[name])}, not with {procedure}.", system)
+    if procedure == "partial":
+        known = system.manifest.components
+        if not known:
+            raise MoveRefused(
+                f"{system} has no components: add “components” to its manifest, or roll its code back.", system
+            )
+        if wishes.get("component") not in known:
+            raise MoveRefused(f"Say which component: {', '.join(known)}.", system)
+    if into := wishes.get("into", ""):
+        try:
+            manifest.check_elsewhere(system.manifest, into)
+        except ToolError as error:
+            raise MoveRefused(str(error), system) from error
 
 
 def target_point(system: System, target: str) -> RestorePoint | None:

@@ -61,6 +61,15 @@ class RollbackForm(forms.Form):
     with_configuration = forms.BooleanField(
         required=False, label="Restore the configuration of the restore point too",
     )  # fmt: skip
+    component = forms.ChoiceField(required=False, label="Component")
+    into = forms.CharField(
+        required=False, max_length=300, label="Into another directory",
+        help_text="an empty directory on the host, for a copy beside the system; leave it empty for the system itself",
+    )  # fmt: skip
+    set_logs_aside = forms.BooleanField(
+        required=False, label="Set the logs aside, with the artifacts that are replaced"
+    )
+    reset_metrics = forms.BooleanField(required=False, label="Reset the metrics afterwards")
     severity = forms.ChoiceField(choices=Severity)
     scope = forms.ChoiceField(choices=Scope)
     incident = forms.ModelChoiceField(Incident.objects.none(), required=False, empty_label="no incident")
@@ -70,6 +79,8 @@ class RollbackForm(forms.Form):
         super().__init__(*args, **kwargs)
         names = dict(NAMES)
         self.fields["procedure"].choices = [(name, names[name]) for name in ROLLBACKS]  # type: ignore[attr-defined]
+        components = list(system.manifest.components)
+        self.fields["component"].choices = [("", "–"), *((name, name) for name in components)]  # type: ignore[attr-defined]
         incident = self.fields["incident"]
         incident.queryset = Incident.objects.filter(state__in=OPEN)  # type: ignore[attr-defined]
         incident.label_from_instance = lambda each: f"{each}: {each.title}"  # type: ignore[attr-defined]

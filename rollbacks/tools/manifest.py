@@ -337,6 +337,16 @@ def web_url(url: str) -> bool:
         return False
 
 
+def check_elsewhere(own: Manifest, said: str) -> None:
+    """Raises ToolError for a directory that a copy of the system may not be restored into."""
+    path = Path(said)
+    if not said.startswith("/") or ".." in path.parts or not said.isprintable():
+        raise ToolError(f"{said!r} has to be an absolute path without “..”, like /srv/restored.")
+    for taken, what in ((own.root, "the system itself"), (own.backups, "its backups")):
+        if path.is_relative_to(taken) or taken.is_relative_to(path):
+            raise ToolError(f"{said} is where {what} lies ({taken}). Name an empty directory somewhere else.")
+
+
 def words(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last

@@ -23,7 +23,11 @@ class Command(ActingCommand):
         parser.add_argument("system", metavar="SYSTEM")
         parser.add_argument("--procedure", default="code", choices=ROLLBACKS)
         parser.add_argument("--to", metavar="POINT_OR_COMMIT")
-        parser.add_argument("--with-configuration", action="store_true", help="the restore point's configuration too")
+        parser.add_argument("--with-configuration", action="store_true", help="code: the restore point's configuration")
+        parser.add_argument("--component", default="", metavar="C", help="partial: which component")
+        parser.add_argument("--into", default="", metavar="DIRECTORY", help="full: an empty directory, on the host")
+        parser.add_argument("--set-logs-aside", action="store_true", help="state: the logs are set aside too")
+        parser.add_argument("--reset-metrics", action="store_true", help="state: the metrics are reset too")
         parser.add_argument("--severity", choices=Severity.values)
         parser.add_argument("--scope", choices=Scope.values)
         parser.add_argument("--reason", metavar="R")
@@ -49,8 +53,8 @@ class Command(ActingCommand):
             severity=options["severity"],
             scope=options["scope"],
             reason=options["reason"],
-            with_configuration=options["with_configuration"],
             incident=self.incident(incident, found),
+            **{name: options[name] for name in actions.WISHES},
         )
         self.say(f"{rollback} of {found} was asked for. {rollback.decision}")
         if wait:
