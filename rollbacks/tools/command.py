@@ -23,7 +23,13 @@ TAIL = 64 * 1024  # characters of output that a Result keeps
 PIPE = 1024 * 1024  # bytes that a pipe can still hold when its writer has ended; more is a child's child writing on
 GRACE = 5.0  # seconds between TERM and KILL
 POLL = 0.2  # seconds between two looks at `stopped`
-KEPT = ("HOME", "LANG", "LC_ALL", "USER", "LOGNAME", "TZ", "TMPDIR")
+KEPT = ("HOME", "LANG", "LC_ALL", "USER", "LOGNAME", "TZ", "TMPDIR", "SSH_AUTH_SOCK")
+KEPT_FOR_GIT = (
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_SSH_COMMAND",
+)  # says who it trusts
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def clean_environment(*, path_first: Path | None = None) -> dict[str, str]:
 
     `path_first`: a virtual environment, whose bin comes first on PATH.
     """
-    clean = {name: os.environ[name] for name in KEPT if name in os.environ}
+    clean = {name: os.environ[name] for name in (*KEPT, *KEPT_FOR_GIT) if name in os.environ}
     clean |= {"PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"), "PYTHONUNBUFFERED": "1"}
     if path_first is not None:
         clean |= {"PATH": f"{path_first / 'bin'}:{clean['PATH']}", "VIRTUAL_ENV": str(path_first)}
@@ -114,6 +120,35 @@ def run(
     if why or (check and result.code != 0):
         complain(result, why, timeout)
     return result
+
+
+def capture(args: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> tuple[int, bytes, bytes]:
+    """Run to the end; (code, standard output, standard error), whole. For what says little and is needed to the letter.
+
+    Raises CommandFailed when it cannot be started, CommandTimeout after `timeout` seconds.
+    """
+    try:
+        child = subprocess.Popen(
+            list(args),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandFailed(
+            f"{args[0]} cannot be started in {cwd}: {error}", Result(tuple(args), 127, "", 0)
+        ) from error
+    try:
+        out, said = child.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        complain(Result(tuple(args), -1, "", timeout), "timeout", timeout)
+    finally:
+        if child.returncode is None:
+            end_group(child)
+    return child.returncode, out, said
 
 
 def complain(result: Result, why: str, timeout: float) -> NoReturn:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from git import Git, Repo
-from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError, ODBError
+from git import Repo
+from git.exc import GitCommandError, ODBError
 
-from rollbacks.tools import ToolError, files
+from rollbacks.tools import ToolError, command, files
 
 NAME = "Rollback portal"
 MAIL = "rollback-portal@localhost"
@@ -29,7 +29,13 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": MAIL,
 }
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
-NO_HOOKS = ["-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"]
+# Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for.
+OURS = [
+    "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false", "tag.gpgSign=false",
+    "commit.gpgSign=false", "advice.detachedHead=false",
+]  # fmt: skip
+GIT = ["git", *(word for each in OURS for word in ("-c", each))]
+PATIENCE = 600.0  # seconds: a large checkout, or a filter that fetches
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
 KINDS = {"A": "added", "M": "modified", "D": "deleted", "T": "modified", "U": "conflicted"}
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it without being told
@@ -67,23 +73,28 @@ class FileChange:
     removed: int = -1
 
 
-def git(root: Path, *args: str, env: dict[str, str] | None = None, timeout: float | None = None) -> str:
-    """Standard output of one git command, without the last newline. Raises GitError."""
+def git(root: Path, *args: str, env: dict[str, str] | None = None, timeout: float = PATIENCE) -> str:
+    """Standard output of one git command, without the last newline. `timeout`: seconds. Raises GitError.
+
+    It gets nothing of the portal's own environment: a filter or an ssh command of the checkout could read it.
+    """
+    surroundings = {**command.clean_environment(), **QUIET, **(env or {})}
     try:
-        said: str = Repo(root).git.execute(
-            ["git", *NO_HOOKS, *args],
-            env={**QUIET, **(env or {})},
-            kill_after_timeout=timeout,
-            strip_newline_in_stdout=True,
-        )
-    except GitCommandError as error:
-        words = str(error.stderr).replace("stderr:", "").strip().strip("'\n ") or f"code {error.status}"
-        raise GitError(f"git {args[0]} failed in {root}: {words}") from error
-    except (InvalidGitRepositoryError, NoSuchPathError) as error:
+        code, out, error = command.capture([*GIT, *args], cwd=root, env=surroundings, timeout=timeout)
+    except command.CommandFailed as failed:
+        if not root.is_dir():
+            raise GitError(no_checkout(root)) from failed
+        raise GitError(f"git {args[0]} failed in {root}: {failed}") from failed
+    if code != 0:
+        said = error.decode(errors="replace").strip() or f"code {code}"
         raise GitError(
-            f"{root} is no git checkout. Clone the system there, or correct “root” in its manifest."
-        ) from error
-    return said
+            no_checkout(root) if "not a git repository" in said else f"git {args[0]} failed in {root}: {said}"
+        )
+    return out.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def no_checkout(root: Path) -> str:
+    return f"{root} is no git checkout. Clone the system there, or correct “root” in its manifest."
 
 
 def check_checkout(root: Path) -> None:
@@ -312,10 +323,7 @@ def push_tag(root: Path, name: str, timeout: float = 30) -> bool:
 def begin(root: Path) -> None:
     """A repository in an empty directory, on a commit that holds nothing. Doing it twice is fine."""
     if not (root / ".git").exists():
-        try:
-            Git(root).execute(["git", *NO_HOOKS, "init", "--quiet"], env=QUIET)
-        except GitCommandError as error:
-            raise GitError(f"No repository can be made in {root}: {error.stderr}") from error
+        git(root, "init", "--quiet")
     if not has_commit(root):
         empty = git(root, "commit-tree", EMPTY_TREE, "-m", "Nothing stood here", env=IDENTITY)
         git(root, "update-ref", "--no-deref", "HEAD", empty)

@@ -107,7 +107,7 @@ def test_what_is_no_good_checkout(root: Path, tmp_path: Path) -> None:
     for path, words in [
         (tmp_path / "none", "does not exist"),
         (tmp_path / "plain", "is no git checkout"),
-        (root / "sub", "is no git checkout"),
+        (root / "sub", "is inside the checkout"),
         (tmp_path / "bare", "bare repository"),
         (tmp_path / "fresh", "has no commit yet"),
     ]:
