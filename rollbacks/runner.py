@@ -169,7 +169,7 @@ def request_of(rollback: Rollback) -> base.Request:
 def look_at(rollback: Rollback) -> tuple[base.Plan | None, str]:
     """The plan as of now, or why there is none. Takes no lock: it reads the host."""
     try:
-        return PROCEDURES[rollback.procedure].plan(rollback.manifest, request_of(rollback)), ""
+        return PROCEDURES[rollback.procedure].plan(rollback.run.manifest, request_of(rollback)), ""
     except ToolError as error:
         return None, str(error)
 
@@ -271,15 +271,15 @@ def start(mine: Claim, run: Run) -> bool:
             advance(rollback, "void", by=None, note="; ".join(moved), digest=plan.digest)
             tell(rollback, f"The approval of {rollback} is void, because the system has changed: {'; '.join(moved)}.")
             return False
-        lay_out_steps(row, rollback.procedure)
+        lay_out_steps(row, rollback.procedure, run.system.manifest_text)
         advance(rollback, "start", by=None, digest=plan.digest, worker=row.worker)
         tell(rollback, f"{rollback} of {rollback.system} has started.", "mitigate")
     return True
 
 
-def lay_out_steps(run: Run, procedure: str) -> None:
-    run.started_at = timezone.now()
-    run.save(update_fields=["started_at"])
+def lay_out_steps(run: Run, procedure: str, manifest_text: str) -> None:
+    run.started_at, run.manifest_text = timezone.now(), manifest_text
+    run.save(update_fields=["started_at", "manifest_text"])
     Step.objects.bulk_create(
         Step(run=run, number=number, name=step.name, title=step.title, outage=step.outage)
         for number, step in enumerate(PROCEDURES[procedure].steps, 1)
@@ -294,6 +294,7 @@ def what_moved(before: base.Facts, now: base.Facts) -> list[str]:
         "tree": "uncommitted files",
         "packages": "the installed packages",
         "environment": "the virtual environment",
+        "manifest": "the system's manifest",
     }
     found, new = before["found"], now["found"]
     moved = [said for key, said in words.items() if found.get(key) != new.get(key)]
@@ -634,7 +635,7 @@ def backup_turn(mine: Claim, run: Run, heart: Heartbeat) -> bool:
         return False
     if run.started_at is None:
         with held(mine) as row:
-            lay_out_steps(row, "backup")
+            lay_out_steps(row, "backup", run.system.manifest_text)
         return True
     if run.steps.filter(state__in=[StepState.FAILED, StepState.UNDOING, StepState.UNDONE]).exists():
         return backup_undo(mine, run, heart)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,7 +18,6 @@ from portal.ledger.roles import MACHINE, Person, Role, Who, at_least, holds, tit
 from rollbacks.models.matrix import PROCEDURES, DecisionRule
 from rollbacks.models.restore_point import RestorePoint
 from rollbacks.models.system import System
-from rollbacks.tools.manifest import Manifest
 
 
 class RollbackState(models.TextChoices):
@@ -125,12 +123,6 @@ class Rollback(StateModel):
 
     def get_absolute_url(self) -> str:
         return reverse("rollbacks:rollback", args=[self.pk])
-
-    @property
-    def manifest(self) -> Manifest:
-        """What it works on: the system's own, or the same in another directory, where no service is."""
-        own = self.system.manifest
-        return own.elsewhere(Path(self.into)) if self.into else own
 
     @property
     def plan_now(self) -> Plan | None:

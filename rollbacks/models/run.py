@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -9,6 +11,7 @@ from django.utils import timezone
 from rollbacks.models.restore_point import RestorePoint
 from rollbacks.models.rollback import Rollback
 from rollbacks.models.system import System
+from rollbacks.tools import manifest
 from rollbacks.tools.manifest import Manifest
 
 
@@ -27,6 +30,7 @@ class Run(models.Model):
     lease_until = models.DateTimeField(null=True)
     claims = models.PositiveIntegerField(default=0)
 
+    manifest_text = models.TextField(blank=True, help_text="what the system's manifest said when it began")
     measured = models.JSONField(default=dict, help_text="the prober's numbers, in seconds")
 
     class Meta:
@@ -43,8 +47,9 @@ class Run(models.Model):
 
     @property
     def manifest(self) -> Manifest:
-        """What the worker works on."""
-        return self.rollback.manifest if self.rollback else self.system.manifest
+        """What the worker works on: a run keeps the manifest that it began with."""
+        own = manifest.parse(self.manifest_text) if self.manifest_text else self.system.manifest
+        return own.elsewhere(Path(self.rollback.into)) if self.rollback and self.rollback.into else own
 
     @property
     def is_held_now(self) -> bool:

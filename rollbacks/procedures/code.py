@@ -65,7 +65,7 @@ def code_facts(manifest: Manifest, head: git.Head, commit: str) -> Facts:
         "target": planning.commit_facts(manifest, commit),
         "left_behind": [planning.describe(each) for each in git.between(manifest.root, commit, head.commit)],
         "brought": [planning.describe(each) for each in git.between(manifest.root, head.commit, commit)],
-        "files": [vars(each) for each in git.changed_files(manifest.root, head.commit, commit)],
+        "files": [planning.file_facts(each) for each in git.changed_files(manifest.root, head.commit, commit)],
     }
 
 

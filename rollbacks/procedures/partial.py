@@ -35,7 +35,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     shown = {
         "target": planning.commit_facts(manifest, source),
         "component": request.component,
-        "files": [vars(each) for each in files],
+        "files": [planning.file_facts(each) for each in files],
         "message": words,
     }
     return planning.complete(manifest, head, goal, STEPS, shown, request.point)

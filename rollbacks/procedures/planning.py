@@ -53,7 +53,14 @@ def look(manifest: Manifest, request: Request) -> git.Head:
     git.check_checkout(manifest.root)
     hide_own(manifest)
     check_point(manifest, request.point)
-    return git.head(manifest.root)
+    head = git.head(manifest.root)
+    for commit in (head.commit, git.resolve(manifest.root, request.target)):
+        if modules := git.submodules(manifest.root, commit):
+            raise CannotPlan(
+                f"{commit[:10]} has submodules ({', '.join(modules[:5])}), which the portal does not roll back. "
+                "Nothing was changed. Roll back by hand, or bring them into the repository (git subtree)."
+            )
+    return head
 
 
 def check_point(manifest: Manifest, point: Point | None) -> None:
@@ -68,7 +75,7 @@ def complete(
     live = {
         "from": commit_facts(manifest, head.commit),
         "branch": head.branch,
-        "uncommitted": [vars(each) for each in git.uncommitted(manifest.root)],
+        "uncommitted": [file_facts(each) for each in git.uncommitted(manifest.root)],
     }
     return plan(goal, found(manifest, head), steps, {**live, **shown}, point)
 
@@ -86,6 +93,7 @@ def found(manifest: Manifest, head: git.Head) -> Facts:
     names = (*manifest.config, *manifest.secrets)
     paths = {name: files.inside(manifest.root, name) for name in names}
     return {
+        "manifest": files.digest(manifest.text),
         "commit": head.commit,
         "branch": head.branch,
         "tree": git.tree_state(manifest.root, manifest.unwatched),
@@ -146,13 +154,18 @@ def environment_facts(manifest: Manifest, requirements: str, lock: str) -> Facts
     }
 
 
-# --- commits --------------------------------------------------------------------------------------------------------
+# --- commits and files ----------------------------------------------------------------------------------------------
 
 
 def commit_facts(manifest: Manifest, commit: str) -> Facts:
     tags = [name for name, tagged, _ in git.tags(manifest.root, "*") if tagged == commit]
     releases = [name for name in tags if not name.startswith(("backup-", "failed-"))]
     return {**describe(git.commit(manifest.root, commit)), "tags": (releases or tags)[:3]}
+
+
+def file_facts(change: git.FileChange) -> Facts:
+    """A path as people can read it: a name need not be UTF-8 on the disk."""
+    return {**vars(change), "path": change.path.encode(errors="replace").decode()}
 
 
 def describe(commit: git.Commit) -> Facts:

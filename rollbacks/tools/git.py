@@ -190,6 +190,12 @@ def holds(root: Path, commit: str, paths: Sequence[str]) -> bool:
     return bool(git(root, "ls-tree", "-r", "-z", "--name-only", "--end-of-options", commit, "--", *paths))
 
 
+def submodules(root: Path, commit: str) -> list[str]:
+    """The paths of the commit's submodules."""
+    rows = git(root, "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit).split("\0")
+    return [row.partition("\t")[2] for row in rows if row.startswith("160000 ")]
+
+
 def is_under(path: str, paths: Sequence[str]) -> bool:
     return any(PurePosixPath(path).is_relative_to(each) for each in paths)
 
