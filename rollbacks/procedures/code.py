@@ -6,8 +6,10 @@ out beside the live tree, its environment is built, its own tests are run; then 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rollbacks.procedures import backup, difference, stage
-from rollbacks.procedures.base import CannotPlan, Facts, Plan, Point, Procedure, Request
+from rollbacks.procedures.base import CannotPlan, Facts, Plan, Point, Procedure, Request, in_words
 from rollbacks.procedures.preflight import PREFLIGHT, hide_own
 from rollbacks.procedures.safety import SAFETY
 from rollbacks.procedures.stage import ENVIRONMENT, TRY, WORKTREE
@@ -23,8 +25,8 @@ def plan(manifest: Manifest, request: Request) -> Plan:
         return make_plan(manifest, request)
     except CannotPlan:
         raise
-    except (ToolError, OSError) as error:
-        raise CannotPlan(str(error)) from error
+    except (ToolError, OSError, ValueError) as error:
+        raise CannotPlan(in_words(error)) from error
 
 
 def make_plan(manifest: Manifest, request: Request) -> Plan:
@@ -43,7 +45,7 @@ def make_plan(manifest: Manifest, request: Request) -> Plan:
     if wrong := [words for name, content in wanted.items() if content and (words := stage.check_config(name, content))]:
         raise CannotPlan(f"{'; '.join(wrong)}. Choose another target, or its configuration from a restore point.")
     requirements = stage.requirements_of(manifest, commit, request.point)
-    lock = lock_for(manifest, requirements)
+    lock = stage.lock_for(manifest, requirements)
     goal = {
         "commit": commit,
         "point": point_facts(request.point),
@@ -117,8 +119,8 @@ def moves_config(manifest: Manifest, wanted: dict[str, bytes | None]) -> bool:
     return any(content is not None and content != live_bytes(paths[name]) for name, content in wanted.items())
 
 
-def live_bytes(path: object) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None  # type: ignore[attr-defined]
+def live_bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def config_changes(manifest: Manifest, name: str, content: bytes | None) -> list[Facts]:
@@ -126,13 +128,6 @@ def config_changes(manifest: Manifest, name: str, content: bytes | None) -> list
         return []
     live = live_bytes(files.inside(manifest.root, name)) or b""
     return difference.configuration(name, live, content)
-
-
-def lock_for(manifest: Manifest, requirements: str) -> str:
-    if not requirements.strip():
-        return ""
-    python = environment.base_python(manifest.live_environment)
-    return environment.lock_hash(requirements, environment.python_version(python))
 
 
 def same_packages(manifest: Manifest, requirements: str) -> bool:

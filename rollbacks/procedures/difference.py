@@ -19,7 +19,11 @@ def packages(live: str, wanted: str) -> list[dict[str, str]]:
     before, after = pins(live), pins(wanted)
     full = all(spec.startswith("==") for spec in after.values()) and len(after) >= len(before) / 2
     names = sorted({*after, *(before if full else ())})
-    rows = [{"name": name, "from": shown(before.get(name, "")), "to": shown(after.get(name, ""))} for name in names]
+    hide = mask.Masker([])  # an address may hold a password
+    rows = [
+        {"name": name, "from": hide(shown(before.get(name, ""))), "to": hide(shown(after.get(name, "")))}
+        for name in names
+    ]
     return [row for row in rows if row["from"] != row["to"]]
 
 
@@ -58,7 +62,7 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
 def value(key: str, values: dict[str, Any]) -> str:
     if key not in values:
         return ""
-    return HIDDEN if mask.looks_secret(key) else json.dumps(values[key], ensure_ascii=False)
+    return HIDDEN if mask.looks_secret(key) else mask.Masker([])(json.dumps(values[key], ensure_ascii=False))
 
 
 def lines(name: str, live: bytes, wanted: bytes) -> list[dict[str, str]]:

@@ -1,9 +1,10 @@
 """Journals: JSON files on the host that outlive the worker. The journal of a switch says what is to be reached, and
 then what was done:
 
-{"token", "goal": {...}, "old_pid", "began", "done": {...} | absent}; times in Unix seconds; goal is {"run", "root",
-"live_environment", "found_environment", "set_aside", "commit", "branch", "snapshot", "index", "environment", "config",
-"running", "service"}. `snapshot` set means: back to the state as found, uncommitted changes included.
+{"goal": {...}, "old_pid", "began", "done": {...} | absent}; times in Unix seconds; goal is {"run", "root",
+"live_environment", "found_environment", "set_aside", "left", "unwatched", "commit", "branch", "snapshot", "index",
+"environment", "config", "absent", "running", "service"}. `snapshot` set means: back to the state as found, uncommitted
+changes included; what came since goes to `left`.
 """
 
 from __future__ import annotations

@@ -42,17 +42,27 @@ def lay_out_config(context: Context) -> None:
     """The configuration as it will be, into the stage and into the staged tree; secrets as they are."""
     for name, source in context.goal["config"].items():
         content = wanted_config(context.manifest, name, source, context.goal["commit"], point_of(context.goal))
+        if files.digest(content or b"") != context.goal["wanted"][name]:
+            raise StepFailed(f"{name} is no longer what was approved. Nothing was switched; ask again.")
         if content is None:
             continue
         for folder in (context.stage / "config", tree(context)):
             target = files.inside(folder, name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            files.write(target, content)
+            files.write(target, content, config_mode(context, name))
     for name in context.manifest.secrets:
         live, target = files.inside(context.root, name), files.inside(tree(context), name)
         if live.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             files.copy(live, target)
+
+
+def config_mode(context: Context, name: str) -> int | None:
+    """A configuration file keeps the mode that it has on the host, or had in the restore point: it may hold keys."""
+    places = [files.inside(context.root, name)]
+    if point := point_of(context.goal):
+        places.append(files.inside(backup.place(context.manifest, point.tag) / "config", name))
+    return next((path.stat().st_mode & 0o7777 for path in places if path.is_file()), None)
 
 
 def point_of(goal: Facts) -> Point | None:
@@ -77,7 +87,7 @@ def check_config(name: str, content: bytes) -> str:
             json.loads(content)
         elif name.endswith(".toml"):
             tomllib.loads(content.decode())
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         return f"{name} would not be valid: {error}"
     return ""
 
@@ -102,13 +112,16 @@ def keep_environment(context: Context) -> Facts:
         context.say("the release names no requirements: the environment stays as it is\n")
         return {}
     target = kept_environment(context.manifest, lock)
+    requirements = requirements_of(context.manifest, context.goal["commit"], point_of(context.goal))
+    if lock_for(context.manifest, requirements) != lock:
+        raise StepFailed("The requirements are no longer what was approved. Nothing was switched; ask again.")
     if environment.is_kept(target):
         context.say(f"environment {lock} is kept already\n")
         return {"kept": True}
     context.say(f"building environment {lock}\n")
     environment.build(
         target,
-        requirements_of(context.manifest, context.goal["commit"], point_of(context.goal)),
+        requirements,
         python=environment.base_python(context.manifest.live_environment),
         cwd=tree(context),
         say=context.say,
@@ -129,10 +142,25 @@ def requirements_of(manifest: Manifest, commit: str, point: Point | None) -> str
     return content.decode() if content is not None else ""
 
 
+def lock_for(manifest: Manifest, requirements: str) -> str:
+    if not requirements.strip():
+        return ""
+    python = environment.base_python(manifest.live_environment)
+    return environment.lock_hash(requirements, environment.python_version(python))
+
+
 def check_environment(context: Context) -> None:
     lock = context.goal["lock"]
     if lock and not environment.is_kept(kept_environment(context.manifest, lock)):
         raise StepFailed(f"environment {lock} is not whole")
+
+
+def drop_unfinished(context: Context) -> None:
+    """A whole environment is kept for the next time; half of one only takes room."""
+    if lock := context.goal["lock"]:
+        target = kept_environment(context.manifest, lock)
+        if target.exists() and not environment.is_kept(target):
+            shutil.rmtree(target)
 
 
 # --- the system's own word ------------------------------------------------------------------------------------------
@@ -177,5 +205,7 @@ def run_owner(context: Context, words: str, cwd: Path, venv: Path) -> float:
 
 
 WORKTREE = Step("tree", "Stage the code", lay_out_tree, verify=check_tree, undo=drop_stage)
-ENVIRONMENT = Step("environment", "Stage the environment", keep_environment, verify=check_environment)
+ENVIRONMENT = Step(
+    "environment", "Stage the environment", keep_environment, verify=check_environment, undo=drop_unfinished
+)
 TRY = Step("try", "Run the system's own tests on what is staged", try_it)

@@ -1,4 +1,4 @@
-"""The switch on the host: `python -m rollbacks.procedures.switcher JOURNAL`.
+"""The switch on the host: `python -m rollbacks.procedures.switcher JOURNAL TOKEN`.
 
 A process of its own: it needs neither the database nor the broker, outlives the worker that launched it, and runs to
 its end. Run again, it converges: it looks at the real state (HEAD, links, hashes, main PID) and does what is missing.
@@ -21,10 +21,11 @@ TICK = 0.02  # seconds: a process's start is known to the kernel's tick only
 STOP_SECONDS = 30.0  # the service manager sends KILL by itself long before
 
 
-def main(path: Path) -> None:
+def main(path: Path, token: int) -> None:
+    """`token`: of the worker who launched us. It is not in the journal, where a predecessor's switch may write last."""
     with only_one(path.parent / "lock"):
+        fence.check(path.parent.parent, token)
         written = journal.read(path)
-        fence.check(path.parent.parent, written["token"])
         written["done"] = Switch(written).run()
         journal.write(path, written)
 
@@ -51,11 +52,13 @@ class Switch:
             say("already switched")
             return dict(self.written.get("done") or self.seen(status.pid))
         stopped_at = time.time()
-        if status.running:
-            self.service.stop(STOP_SECONDS)
+        self.service.stop(STOP_SECONDS)  # also when it has no process: its manager may be about to start one
         stopped = time.time()
         try:
             self.put_in_place()
+        except Exception as error:
+            say(f"not put in place: {error}")
+            raise
         finally:
             # Whatever went wrong, a service that ran is started: a release that may be wrong beats none,
             # and the undo that follows stops it again.
@@ -77,12 +80,18 @@ class Switch:
             target = files.inside(self.root, name)
             if not same(Path(source), target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                files.copy(Path(source), target)
+                files.copy(Path(source), target.resolve())  # a link stays one
+        for name in self.goal["absent"]:
+            target = files.inside(self.root, name)
+            if target.is_file():
+                files.set_aside(target, Path(self.goal["left"]) / name)
 
     def put_code(self) -> None:
         if self.goal["snapshot"]:
             head = git.Head(self.goal["commit"], self.goal["branch"])
-            git.put_back(self.root, self.goal["snapshot"], head, Path(self.goal["index"]).read_bytes())
+            index = Path(self.goal["index"]).read_bytes()
+            left, unwatched = Path(self.goal["left"]), self.goal["unwatched"]
+            git.put_back(self.root, self.goal["snapshot"], head, index, aside=left, leaving=unwatched)
         else:
             git.checkout(self.root, self.goal["commit"], self.goal["branch"])
 
@@ -115,12 +124,19 @@ class Switch:
         """Are code, environment and configuration there?"""
         wanted = self.goal["environment"]
         config = all(same(Path(source), self.root / name) for name, source in self.goal["config"].items())
+        config = config and not any((self.root / name).is_file() for name in self.goal["absent"])
         linked = not wanted or self.live.resolve() == Path(wanted).resolve()
         return config and linked and git.head(self.root).commit == self.goal["commit"]
 
 
 def same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and files.sha256(one) == files.sha256(other)
+    """The same content and mode."""
+    return (
+        one.is_file()
+        and other.is_file()
+        and one.stat().st_mode == other.stat().st_mode
+        and files.sha256(one) == files.sha256(other)
+    )
 
 
 def say(text: str) -> None:
@@ -129,7 +145,7 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), int(sys.argv[2]))
     except ToolError as error:
         say(str(error))
         sys.exit(1)

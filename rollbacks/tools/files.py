@@ -10,7 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from rollbacks.tools import ToolError
+from rollbacks.tools import ToolError, guard
 
 CHUNK = 1024 * 1024
 
@@ -41,6 +41,7 @@ def digest(content: str | bytes) -> str:
 
 def write(path: Path, content: bytes, mode: int | None = None) -> None:
     """Replace the file's content as a whole, on disk when this returns. An existing file's mode and owner stay."""
+    guard.ask()
     before = path.stat() if path.exists() else None
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -74,6 +75,15 @@ def sync_directory(path: Path) -> None:
 def copy(source: Path, target: Path) -> None:
     """A whole copy, on disk when this returns, with the source's mode."""
     write(target, source.read_bytes(), source.stat().st_mode & 0o7777)
+
+
+def set_aside(path: Path, aside: Path) -> None:
+    """Move a file out of the way, under a name that is free: what is there is never overwritten."""
+    aside.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free, number = aside, 1
+    while os.path.lexists(free):
+        free, number = aside.with_name(f"{aside.name}.{number}"), number + 1
+    shutil.move(path, free)
 
 
 def sync(path: Path) -> None:

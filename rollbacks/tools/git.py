@@ -18,7 +18,7 @@ from pathlib import Path
 from git import Repo
 from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError, ODBError
 
-from rollbacks.tools import ToolError, files
+from rollbacks.tools import ToolError, files, guard
 
 NAME = "Rollback portal"
 MAIL = "rollback-portal@localhost"
@@ -29,6 +29,7 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": MAIL,
 }
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
+LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}  # a file may be named like a pattern
 NO_HOOKS = ["-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"]
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
 KINDS = {"A": "added", "M": "modified", "D": "deleted", "T": "modified", "U": "conflicted"}
@@ -68,6 +69,7 @@ class FileChange:
 
 def git(root: Path, *args: str, env: dict[str, str] | None = None, timeout: float | None = None) -> str:
     """Standard output of one git command, without the last newline. Raises GitError."""
+    guard.ask()
     try:
         said: str = Repo(root).git.execute(
             ["git", *NO_HOOKS, *args],
@@ -190,8 +192,7 @@ def uncommitted(root: Path) -> list[FileChange]:
         for kind, path in zip(said[::2], said[1::2], strict=False)
         if path
     ]
-    others = git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    return changed + [FileChange(path, "untracked") for path in others if path]
+    return changed + [FileChange(path, "untracked") for path in untracked(root)]
 
 
 def tree_state(root: Path, ignoring: Sequence[str] = ()) -> str:
@@ -284,22 +285,67 @@ def push_tag(root: Path, name: str, timeout: float = 30) -> bool:
     return True
 
 
-def snapshot(root: Path, name: str, message: str) -> str:
+def snapshot(
+    root: Path, name: str, message: str, *, target: str = "", leaving: Sequence[str] = (), hidden: Sequence[str] = ()
+) -> str:
     """Tag a commit that holds the tree as found, uncommitted and untracked files included; returns the commit.
 
     HEAD itself when nothing is uncommitted. Index, work tree and HEAD stay as they are. An existing tag is kept.
+    `target`: a commit that will be checked out; what git ignores and that would overwrite is held too, except
+    `hidden`. `leaving`: what the service writes itself; there, files that git does not track stay out, so that going
+    back does not take what was written since out of a log.
     """
     if known := tagged(root, name):
         return known
     parent = git(root, "rev-parse", "HEAD")
     with spare_index(root) as env:
         add_all(root, env)
+        take_out(root, env, under(untracked(root), leaving))
+        if target:
+            put_in(root, env, [path for path in in_the_way(root, env, target) if not is_under(path, hidden)])
         tree = git(root, "write-tree", env=env)
     made = parent
     if tree != git(root, "rev-parse", f"{parent}^{{tree}}"):
         made = git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
     tag(root, name, made, message)
     return made
+
+
+def in_the_way(root: Path, env: dict[str, str], target: str) -> list[str]:
+    """Files on disk that the index does not hold, and that a checkout of `target` would overwrite."""
+    wanted = set(git(root, "ls-tree", "-r", "--name-only", "-z", "--end-of-options", target).split("\0"))
+    known = set(git(root, "ls-files", "-z", env=env).split("\0"))
+    return sorted(path for path in wanted - known if path and os.path.lexists(root / path))
+
+
+def put_in(root: Path, env: dict[str, str], paths: Sequence[str]) -> None:
+    """These files into the spare index, ignored or not."""
+    for some in batches(paths):
+        git(root, "add", "--force", "--", *some, env=env | LITERAL)
+
+
+def take_out(root: Path, env: dict[str, str], paths: Sequence[str]) -> None:
+    for some in batches(paths):
+        git(root, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *some, env=env | LITERAL)
+
+
+def batches(paths: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    """A command line is not endless."""
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
+
+
+def untracked(root: Path) -> list[str]:
+    """Files that are neither in the index nor ignored."""
+    return [path for path in git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if path]
+
+
+def under(paths: Sequence[str], places: Sequence[str]) -> list[str]:
+    return [path for path in paths if is_under(path, places)]
+
+
+def is_under(path: str, places: Sequence[str]) -> bool:
+    return any(Path(path).is_relative_to(place) for place in places)
 
 
 def add_worktree(root: Path, path: Path, commit: str) -> None:
@@ -339,9 +385,18 @@ def checkout(root: Path, target: str, branch: str = "") -> None:
         git(root, "checkout", "--quiet", "--force", "--detach", commit(root, target).sha, "--")
 
 
-def put_back(root: Path, snapshot: str, found: Head, index: bytes) -> None:
-    """The work tree of the snapshot, with HEAD, branch and index as they were found."""
+def put_back(
+    root: Path, snapshot: str, found: Head, index: bytes, *, aside: Path | None = None, leaving: Sequence[str] = ()
+) -> None:
+    """The work tree of the snapshot, with HEAD, branch and index as they were found.
+
+    `aside`: where files go that came since (never deleted); those in `leaving` stay where they are.
+    """
     checkout(root, snapshot)
+    if aside is not None:
+        for path in untracked(root):
+            if not is_under(path, leaving):
+                files.set_aside(root / path, aside / path)
     if found.branch:
         git(root, "symbolic-ref", "HEAD", f"refs/heads/{found.branch}")
         if git(root, "rev-parse", "HEAD") != found.commit:
