@@ -42,6 +42,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         {
             "burning": Incident.objects.filter(state__in=OPEN).select_related("declared_by")[:20],
             "unhealthy": [system for system in systems if system.health == Health.UNHEALTHY],
+            "asked": asked,
             "waiting": waiting,
             "others_waiting": [each for each in asked if each not in waiting],
             "held": rollbacks.filter(state=RollbackState.HELD),
