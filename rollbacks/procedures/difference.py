@@ -10,6 +10,7 @@ from typing import Any
 from rollbacks.tools import mask
 
 HIDDEN = "•••"
+ABSENT = object()  # null is a value
 REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(.*?)\s*$")
 
 
@@ -49,12 +50,12 @@ def configuration(name: str, live: bytes, wanted: bytes) -> list[dict[str, str]]
         before, after = flat(json.loads(live or b"{}")), flat(json.loads(wanted or b"{}"))
     except ValueError:
         return lines(name, live, wanted)
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    keys = [key for key in {**before, **after} if before.get(key, ABSENT) != after.get(key, ABSENT)]
     return [{"file": name, "key": key, "from": value(key, before), "to": value(key, after)} for key in keys]
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(node, dict) and node:
+    if isinstance(node, dict) and (node or not prefix):
         return {k: v for key, each in node.items() for k, v in flat(each, f"{prefix}.{key}" if prefix else key).items()}
     return {prefix: node}
 
