@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes
 
-.PHONY: help install install-dev up demo test processes browser bench lint lock
+.PHONY: help install install-dev up demo test processes hosts browser bench lint lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -23,10 +23,15 @@ demo: install ## a bad release, its incident and its rollback, played without a 
 	@exec $(BIN)/python manage.py demo
 
 test: install-dev ## the tests, without the browser and the benchmarks
-	$(BIN)/python -m pytest -m "not browser and not bench and not processes"
+	$(BIN)/python -m pytest -m "not browser and not bench and not processes and not hosts"
 
 processes: install-dev ## real brokers and workers, killed in every step
 	$(BIN)/python -m pytest -m processes
+
+hosts: export HOST_NET ?= 10.99.0
+hosts: install-dev ## rollbacks on real hosts with systemd (as root)
+	DATABASE_URL=postgres://portal@$(HOST_NET).1:5439/portal REDIS_URL=redis://$(HOST_NET).1:6389/0 \
+	  $(BIN)/python -m pytest -m hosts tests/hosts
 
 browser: install-dev ## the story in Chromium
 	$(BIN)/python -m pytest -m browser

@@ -126,7 +126,16 @@ def lasting(value: object) -> SafeString | str:
     """For how long something has been so: "for 5 min"."""
     if (at := instant(value)) is None:
         return NOTHING
-    return stamp(at, "lasting", f"for {moves.ago(max(0, round((timezone.now() - at).total_seconds())))}")
+    seconds = max(0, round((timezone.now() - at).total_seconds()))
+    return stamp(at, "lasting", f"for {moves.ago(seconds)}" if seconds else "just now")
+
+
+@register.filter
+def elapsed(value: object) -> SafeString | str:
+    """How long something has been running; live.js counts on."""
+    if (at := instant(value)) is None:
+        return NOTHING
+    return stamp(at, "elapsed", duration(max(0, round((timezone.now() - at).total_seconds()))))
 
 
 @register.filter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -25,6 +26,7 @@ from rollbacks.views.systems import with_latest
 
 POLL_SECONDS = 0.3  # a step's output is on the page within a second of being printed
 PING_SECONDS = 10.0
+LOOKER = ThreadPoolExecutor(1, "looker")  # one thread and one database connection, however many pages are open
 STREAM_SECONDS = 600.0  # then the page connects again, and is asked again who it is
 UNDER_WAY = [RollbackState.APPROVED, RollbackState.RUNNING, RollbackState.REVERTING, RollbackState.MONITORING]
 
@@ -42,6 +44,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         {
             "burning": Incident.objects.filter(state__in=OPEN).select_related("declared_by")[:20],
             "unhealthy": [system for system in systems if system.health == Health.UNHEALTHY],
+            "asked": asked,
             "waiting": waiting,
             "others_waiting": [each for each in asked if each not in waiting],
             "held": rollbacks.filter(state=RollbackState.HELD),
@@ -119,7 +122,7 @@ async def live(request: HttpRequest) -> StreamingHttpResponse:
 
 
 async def stream() -> AsyncIterator[str]:
-    ask = sync_to_async(look)
+    ask = sync_to_async(look, thread_sensitive=False, executor=LOOKER)
     began = pinged = time.monotonic()
     seen = ""
     yield "retry: 1000\n\n"

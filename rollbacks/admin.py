@@ -11,7 +11,7 @@ from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 
 from portal.ledger.admin import ReadOnlyAdmin
-from portal.ledger.models import record
+from portal.ledger.models import record, take_turn
 from rollbacks import actions
 from rollbacks.models import (
     Approval,
@@ -28,18 +28,27 @@ from rollbacks.tools import manifest
 
 
 class ManifestAdminForm(forms.ModelForm[System]):
+    manifest_text = forms.CharField(
+        label="Manifest",
+        strip=False,  # problems are told with their lines
+        widget=forms.Textarea(attrs={"rows": 28, "cols": 100, "spellcheck": "false"}),
+        help_text="system.toml",
+    )
+
     class Meta:
         model = System
         fields = ["manifest_text", "retired"]
 
     def clean_manifest_text(self) -> str:
-        text: str = self.cleaned_data["manifest_text"]
+        text: str = self.cleaned_data["manifest_text"].replace("\r\n", "\n")  # as browsers send it
         try:
             parsed = manifest.parse(text)
         except manifest.ManifestError as error:
             raise forms.ValidationError(error.problems) from error
         if self.instance.pk and parsed.name != self.instance.name:
             raise forms.ValidationError(f"The name stays {self.instance.name}: add another system for {parsed.name}.")
+        if not self.instance.pk and System.objects.filter(name=parsed.name).exists():
+            raise forms.ValidationError(f"There is a system {parsed.name} already: change that one.")
         return text
 
 
@@ -53,13 +62,19 @@ class SystemAdmin(admin.ModelAdmin[System]):
     def save_model(self, request: HttpRequest, obj: System, form: Any, change: bool) -> None:
         """Through the same action as every other door; only `retired` is the admin's own."""
         system, _ = actions.add_system(by=request.user, text=form.cleaned_data["manifest_text"])  # type: ignore[arg-type]
-        obj.pk = system.pk
+        obj.pk, obj.name = system.pk, system.name
         if form.cleaned_data["retired"] != system.retired:
             System.objects.filter(pk=system.pk).update(retired=form.cleaned_data["retired"])
             record(system, "retire" if form.cleaned_data["retired"] else "bring back", by=request.user)  # type: ignore[arg-type]
 
     def has_delete_permission(self, request: HttpRequest, obj: System | None = None) -> bool:
         return False
+
+
+class RowForm(forms.ModelForm[DecisionRule]):
+    def has_changed(self) -> bool:
+        """A row that was left as it is is a row of the new version too: Django would leave it out."""
+        return True
 
 
 class Prefilled(BaseInlineFormSet[DecisionRule, MatrixVersion, Any]):
@@ -72,12 +87,16 @@ class Prefilled(BaseInlineFormSet[DecisionRule, MatrixVersion, Any]):
             newest = MatrixVersion.objects.first()
             kwargs["initial"] = list(newest.rules.values(*names)) if newest else []
         super().__init__(*args, **kwargs)
-        for form in self.extra_forms:
-            form.empty_permitted = False  # an unchanged row is a row of the new version too
+
+    def clean(self) -> None:
+        super().clean()
+        if not self.forms:
+            raise forms.ValidationError("A matrix without rows answers nobody: keep at least one.")
 
 
 class RuleInline(admin.TabularInline[DecisionRule, MatrixVersion]):
     model = DecisionRule
+    form = RowForm
     formset = Prefilled
 
     def get_extra(self, request: HttpRequest, obj: MatrixVersion | None = None, **kwargs: Any) -> int:
@@ -102,6 +121,7 @@ class MatrixVersionAdmin(admin.ModelAdmin[MatrixVersion]):
     inlines = [RuleInline]
 
     def save_model(self, request: HttpRequest, obj: MatrixVersion, form: Any, change: bool) -> None:
+        take_turn()  # two people who save at once get two numbers
         obj.number = (MatrixVersion.objects.aggregate(newest=Max("number"))["newest"] or 0) + 1
         obj.made_by = request.user  # type: ignore[assignment]
         super().save_model(request, obj, form, change)

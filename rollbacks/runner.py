@@ -13,11 +13,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from django.conf import settings
+from django.db import Error as DatabaseFault
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -46,11 +48,12 @@ from rollbacks.models import (
 )
 from rollbacks.procedures import PROCEDURES, base
 from rollbacks.procedures.inspection import inspect
-from rollbacks.tools import ToolError, command, fence, probe, prober
+from rollbacks.tools import ToolError, command, fence, guard, probe, prober
 
 log = logging.getLogger(__name__)
 
 WORKER_STATES = [RollbackState.PLANNING, RollbackState.APPROVED, RollbackState.RUNNING, RollbackState.REVERTING]
+WANTED = Q(rollback__state__in=WORKER_STATES) | Q(restore_point__isnull=False, ended_at=None)
 HEALTH_LOST_AFTER = 3  # looks in a row without a healthy answer, during the watch
 DEFAULT_OUTAGE = 1.0  # seconds: what a plan expects on a system that was never rolled back
 
@@ -71,8 +74,7 @@ class Claim:
 
 def due() -> list[Run]:
     """Runs that want a worker and have no living lease."""
-    wanted = Q(rollback__state__in=WORKER_STATES) | Q(restore_point__isnull=False, ended_at=None)
-    runs = Run.objects.filter(wanted).select_related("system").order_by("pk")
+    runs = Run.objects.filter(WANTED).select_related("system").order_by("pk")
     return [run for run in runs if not is_held(run)]
 
 
@@ -82,9 +84,12 @@ def is_held(run: Run) -> bool:
 
 
 def claim(pk: int) -> Claim | None:
-    """Take a run: the lease, and the next fencing token of its system. None when another holds it or its system."""
+    """Take a run: the lease, and the next fencing token of its system. None when another holds it or its system, or
+    when it wants no worker (any more): who carried it out stays written there."""
     with transaction.atomic():
         system = System.objects.locked(Run.objects.values_list("system_id", flat=True).get(pk=pk))
+        if not Run.objects.filter(WANTED, pk=pk).exists():
+            return None
         if any(is_held(each) for each in system.runs.filter(lease_until__gt=timezone.now())):
             return None
         system.fence += 1
@@ -115,25 +120,30 @@ def release(mine: Claim) -> None:
 
 def carry(pk: int) -> None:
     """Take a run as far as it goes now. Does nothing when somebody else is at it, or nothing is to be done."""
-    mine = claim(pk)
-    if mine is None:
-        return
-    with Heartbeat(mine.run, mine.token) as heart:
+    while (mine := claim(pk)) is not None:  # again, for what was asked while we were about to let go
         try:
-            while turn(mine, heart):
-                pass
+            with Heartbeat(mine.run, mine.token) as heart:
+                work(mine, heart)
         except Lost:
             log.warning("run %s was taken over: this worker lets go", pk)
             return
-        except fence.Superseded as error:
-            superseded(mine, str(error))
         finally:
-            release(mine)
-    refresh(Run.objects.select_related("system").get(pk=pk).system)
+            release(mine)  # after the last beat, which would renew the lease
+        refresh(Run.objects.select_related("system").get(pk=pk).system)
+
+
+def work(mine: Claim, heart: Heartbeat) -> None:
+    try:
+        while turn(mine, heart):
+            pass
+    except fence.Superseded as error:
+        superseded(mine, str(error))
 
 
 def turn(mine: Claim, heart: Heartbeat) -> bool:
     """One move. True when there may be another one."""
+    if heart.lost.is_set():
+        raise Lost
     run = Run.objects.select_related("rollback", "restore_point", "system").get(pk=mine.run)
     if run.rollback is None:
         return backup_turn(mine, run, heart)
@@ -172,6 +182,9 @@ def look_at(rollback: Rollback) -> tuple[base.Plan | None, str]:
         return PROCEDURES[rollback.procedure].plan(rollback.run.manifest, request_of(rollback)), ""
     except ToolError as error:
         return None, str(error)
+    except Exception as error:  # a fault of ours: it is said once, and not tried again for ever
+        log.exception("planning %s", rollback)
+        return None, base.in_words(error)
 
 
 def make_plan(mine: Claim, run: Run) -> bool:
@@ -195,7 +208,9 @@ def make_plan(mine: Claim, run: Run) -> bool:
             approve_at_once(rollback)
     except IntegrityError:  # another rollback of the system became active between the look and the move
         with held(mine):
-            refuse(Rollback.objects.locked(rollback.pk), "Another rollback of this system became active: see its page.")
+            rollback = Rollback.objects.locked(rollback.pk)
+            if rollback.state == RollbackState.PLANNING:
+                refuse(rollback, "Another rollback of this system became active: see its page.")
     return True
 
 
@@ -260,6 +275,8 @@ def start(mine: Claim, run: Run) -> bool:
         rollback = Rollback.objects.locked(rollback.pk)
         if rollback.state != RollbackState.APPROVED:
             return True
+        if lapse(rollback):  # no sweep has noticed it yet
+            return False
         approved = rollback.plan_now
         assert approved is not None
         if plan is None:
@@ -347,6 +364,8 @@ def subject_of(run: Run) -> Rollback | RestorePoint:
 def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     """Carry out the first step that is not done. False when all are."""
     with held(mine) as row:
+        if run.rollback_id and not Rollback.objects.filter(pk=run.rollback_id, state=RollbackState.RUNNING).exists():
+            return True  # aborted since we looked
         step = row.steps.exclude(state=StepState.DONE).order_by("number").first()
         if step is None:
             return False
@@ -356,37 +375,53 @@ def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
         step.save()
         if taken_over:
             record(subject_of(run), f"step {step.name} taken over", by=None, token=mine.token, worker=row.worker)
-    context = context_for(mine, run, heart)
-    definition = procedure_of(run).step(step.name)
-    heart.attend(step.pk, context.manifest)
-    if run.rollback is not None:
-        heart.measure_with(context.manifest, prober_file(run))
-    if taken_over:
-        heart.say(f"— taken over by {row.worker} (token {mine.token}) —\n")
+    trouble = attempt(mine, run, step, heart, f"taken over by {row.worker} (token {mine.token})" if taken_over else "")
+    if trouble and heart.lost.is_set():
+        raise Lost  # it was we who stopped it, and another worker begins it again
+    return step_ended(mine, run, step, trouble)
+
+
+def attempt(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: str) -> str:
+    """Bring a step to its end. "" or why that failed; what fails here is undone, and never left to the next worker."""
     try:
-        step.facts = reach(definition, context, taken_over)
-        trouble = ""
-    except fence.Superseded:
+        context = context_for(mine, run, heart)
+        heart.attend(step.pk, context.manifest)
+        if run.rollback is not None:
+            heart.measure_with(context.manifest, prober_file(run))
+        if taken_over:
+            heart.say(f"— {taken_over} —\n")
+        step.facts = reach(procedure_of(run).step(step.name), context, bool(taken_over))
+    except (fence.Superseded, DatabaseFault):
         raise
     except ToolError as error:
-        trouble = str(error)
+        return base.in_words(error)
     except Exception as error:  # a fault of ours or of the host: the way back is the same
         log.exception("step %s of run %s", step.name, run.pk)
-        trouble = f"{type(error).__name__}: {error}"
-    heart.flush()
-    return step_ended(mine, run, step, trouble)
+        return base.in_words(error)
+    finally:
+        heart.flush()
+    return ""
 
 
 def reach(definition: base.Step, context: base.Context, taken_over: bool) -> base.Facts:
     """Apply and verify, under the fence. What a dead worker left running is ended first, then the goal is probed."""
-    fence.hold(context.state_dir, context.token, context.holder)
-    facts = None
-    if taken_over:
-        command.reap(context.groups)
-        facts = definition.probe(context)
-    context.facts[definition.name] = facts if facts is not None else definition.apply(context)
-    definition.verify(context)
+    with fenced(context):
+        facts = None
+        if taken_over:
+            command.reap(context.groups)
+            facts = definition.probe(context)
+        context.facts[definition.name] = facts if facts is not None else definition.apply(context)
+        definition.verify(context)
     return context.facts[definition.name]
+
+
+@contextmanager
+def fenced(context: base.Context) -> Iterator[None]:
+    """Our token is on the host; from the moment on that a higher one is written there, our tools do nothing more.
+    (A worker that stood still for longer than its lease wakes up in the middle of a step.)"""
+    fence.hold(context.state_dir, context.token, context.holder)
+    with guard.asking(partial(fence.check, context.state_dir, context.token)):
+        yield
 
 
 def step_ended(mine: Claim, run: Run, step: Step, trouble: str) -> bool:
@@ -437,18 +472,24 @@ def superseded(mine: Claim, trouble: str) -> None:
     with held(mine) as run:
         if run.rollback_id is not None:
             hold(Rollback.objects.locked(run.rollback_id), trouble, [])
+        else:
+            interrupt(run, trouble)
     if run.rollback_id is None:
         backup_ended(mine, trouble)
 
 
 def hold(rollback: Rollback, trouble: str, by_hand: list[str]) -> None:
     """running or reverting → held, with what to type. The interrupted step keeps its trouble."""
-    rollback.run.steps.filter(state__in=[StepState.RUNNING, StepState.UNDOING]).update(
-        state=StepState.FAILED, trouble=trouble, ended_at=timezone.now()
-    )
+    interrupt(rollback.run, trouble)
     rollback.trouble, rollback.by_hand = trouble, by_hand
     advance(rollback, "hold", by=None, note=trouble)
     tell(rollback, f"{rollback} is held and needs a person. {trouble}")
+
+
+def interrupt(run: Run, trouble: str) -> None:
+    """No step is at work any more."""
+    at_work = run.steps.filter(state__in=[StepState.RUNNING, StepState.UNDOING])
+    at_work.update(state=StepState.FAILED, trouble=trouble, ended_at=timezone.now())
 
 
 # --- undoing --------------------------------------------------------------------------------------------------------
@@ -464,15 +505,15 @@ def next_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
         taken_over = step.state in (StepState.RUNNING, StepState.UNDOING)
         step.state, step.token = StepState.UNDOING, mine.token
         step.save()
-    context = context_for(mine, run, heart)
-    definition = procedure_of(run).step(step.name)
-    heart.attend(step.pk, context.manifest, undoing=True)
-    trouble = undo(definition, context, taken_over)
-    heart.flush()
+        row.ended_at = None  # after its watch had begun: there is work again
+        row.save(update_fields=["ended_at"])
+    trouble, by_hand = attempt_undo(mine, run, step, heart, taken_over)
+    if trouble and heart.lost.is_set():
+        raise Lost
     with held(mine):
         rollback = Rollback.objects.locked(run.rollback_id)
         if trouble:
-            hold(rollback, f"Undoing “{step.title}” failed: {trouble}", definition.by_hand(context))
+            hold(rollback, f"Undoing “{step.title}” failed: {trouble}", by_hand)
             return False
         step.state, step.ended_at = StepState.UNDONE, timezone.now()
         step.save()
@@ -480,18 +521,36 @@ def next_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     return True
 
 
+def attempt_undo(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: bool) -> tuple[str, list[str]]:
+    """Bring an undo to its end. "" or why that failed, and then what to type by hand."""
+    try:
+        context = context_for(mine, run, heart)
+        heart.attend(step.pk, context.manifest, undoing=True)
+        heart.measure_with(context.manifest, prober_file(run))
+        definition = procedure_of(run).step(step.name)
+        trouble = undo(definition, context, taken_over)
+        return trouble, definition.by_hand(context) if trouble else []
+    except DatabaseFault:
+        raise
+    except Exception as error:  # whatever it is: a person has to know, nothing may be retried blindly
+        log.exception("undo of %s in run %s", step.name, run.pk)
+        return base.in_words(error), []
+    finally:
+        heart.flush()
+
+
 def undo(definition: base.Step, context: base.Context, taken_over: bool) -> str:
     """ "" or why it could not be undone."""
     try:
-        fence.hold(context.state_dir, context.token, context.holder)
-        if taken_over:
-            command.reap(context.groups)
-        definition.undo(context)
+        with fenced(context):
+            if taken_over:
+                command.reap(context.groups)
+            definition.undo(context)
     except ToolError as error:
-        return str(error)
+        return base.in_words(error)
     except Exception as error:  # whatever it is: a person has to know, nothing may be retried blindly
         log.exception("undo of %s in run %s", definition.name, context.run)
-        return f"{type(error).__name__}: {error}"
+        return base.in_words(error)
     return ""
 
 
@@ -574,7 +633,7 @@ def tell(rollback: Rollback, text: str, move: str = "") -> None:
 
 
 def expire() -> list[Rollback]:
-    """awaiting_approval, approved → expired, for what nobody decided or no worker started in time."""
+    """Ends what nobody decided, and what no worker started, in its time."""
     late = Rollback.objects.filter(
         state__in=[RollbackState.AWAITING_APPROVAL, RollbackState.APPROVED], expires_at__lte=timezone.now()
     )
@@ -582,11 +641,23 @@ def expire() -> list[Rollback]:
     for pk in late.values_list("pk", flat=True):
         with transaction.atomic():
             rollback = Rollback.objects.locked(pk)
-            if rollback.state in (RollbackState.AWAITING_APPROVAL, RollbackState.APPROVED):
-                advance(rollback, "expire", by=None, note=f"after {rollback.rule.expires_minutes} min")
-                tell(rollback, f"{rollback} has expired: nobody approved it in time. Ask again if it is still needed.")
+            if lapse(rollback):
                 ended.append(rollback)
     return ended
+
+
+def lapse(rollback: Rollback) -> bool:
+    """awaiting_approval, approved → expired when its time is over; False when it is not (any more)."""
+    words = {
+        RollbackState.AWAITING_APPROVAL: "nobody approved it in time",
+        RollbackState.APPROVED: "it was approved, but no worker started it in time",
+    }
+    why = words.get(rollback.state)
+    if why is None or rollback.expires_at is None or rollback.expires_at > timezone.now():
+        return False
+    advance(rollback, "expire", by=None, note=f"after {rollback.rule.expires_minutes} min")
+    tell(rollback, f"{rollback} has expired: {why}. Ask again if it is still needed.")
+    return True
 
 
 def look(system: System, seen: probe.Health | None) -> bool:
@@ -606,15 +677,19 @@ def look(system: System, seen: probe.Health | None) -> bool:
     return changed
 
 
-def watch(rollback: Rollback, health: str, since: object) -> None:
-    """monitoring → completed when its time is over; → reverting when health is lost for some looks in a row."""
+def watch(rollback: Rollback, health: str, since: datetime) -> None:
+    """monitoring → completed when its time is over; → reverting when health is lost for some looks in a row.
+
+    Looks from before the watch do not count: then it was the release that is left behind that was unhealthy.
+    """
     now = timezone.now()
     lost_after = timedelta(seconds=settings.HEALTH_SECONDS * HEALTH_LOST_AFTER)
+    since = max(since, rollback.run.ended_at or since)
     with transaction.atomic():
         rollback = Rollback.objects.locked(rollback.pk)
         if rollback.state != RollbackState.MONITORING:
             return
-        if health == Health.UNHEALTHY and now - since >= lost_after:  # type: ignore[operator]
+        if health == Health.UNHEALTHY and now - since >= lost_after:
             fail(rollback.pk, f"Health was lost during the watch: {rollback.system.health_detail}")
         elif health != Health.UNHEALTHY and rollback.watch_until and now >= rollback.watch_until:
             advance(rollback, "complete", by=None, note="the watch is over, and health held")
@@ -652,7 +727,8 @@ def backup_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     trouble = f"{failed.title}: {failed.trouble}" if failed else ""
     context = context_for(mine, run, heart)
     for step in run.steps.exclude(state=StepState.WAITING).order_by("-number"):
-        trouble += undo(procedure_of(run).step(step.name), context, taken_over=True)
+        if left := undo(procedure_of(run).step(step.name), context, taken_over=True):
+            trouble += f" “{step.title}” could not be taken back: {left}"
     return backup_ended(mine, trouble)
 
 

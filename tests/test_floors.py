@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ["portal.ledger", "incidents", "rollbacks", "portal"]
 ROOMS = {  # within a floor; what stands in one line may know each other
-    "portal.ledger": ["apps roles triggers", "models migrations", "moves", "machines", "admin management"],
+    "portal.ledger": ["apps paging roles triggers", "models migrations", "moves", "machines", "admin management"],
     "incidents": ["apps", "models migrations", "actions", "forms", "views", "urls admin"],
     "rollbacks": [
         "apps tools",

@@ -125,6 +125,10 @@ def check(manifest: Manifest, point: Point) -> list[str]:
             wrong.append(f"{path} is missing")
         elif files.sha256(path) != sha:
             wrong.append(f"{path} has changed since the restore point was made")
+    for folder in ("config", "secrets"):  # what lies there is put into the system
+        there = [path for path in sorted((final / folder).rglob("*")) if not path.is_dir()]
+        added = [path for path in there if str(path.relative_to(final)) not in members]
+        wrong += [f"{path} was added since the restore point was made" for path in added]
     if "artifacts.tar.gz" in members and not wrong:
         archive.check(final / "artifacts.tar.gz")
     known = {git.tagged(place, point.tag) for place in (manifest.root, mirror(manifest))} - {""}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 from rollbacks.tools import ToolError
 from rollbacks.tools.manifest import Manifest
 
+FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 Facts = dict[str, Any]  # JSON: it is kept in the step's row, so that another worker can go on from it
 
 
@@ -21,6 +24,14 @@ class CannotPlan(ToolError):
 
 class StepFailed(ToolError):
     """The step did not reach its goal; the message says what was seen. What was done before is undone."""
+
+
+def in_words(error: Exception) -> str:
+    """What a person is told of a fault, whoever noticed it: git and tar say of a full disk only that it is full."""
+    said = str(error) if isinstance(error, ToolError | OSError) else f"{type(error).__name__}: {error}"
+    if any(words in said for words in FULL):
+        return f"The disk is full: {said.rstrip('.')}. Free some space (old restore points, logs), then ask again."
+    return said
 
 
 @dataclass(frozen=True)

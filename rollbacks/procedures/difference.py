@@ -10,6 +10,7 @@ from typing import Any
 from rollbacks.tools import mask, syntax
 
 HIDDEN = "•••"
+ABSENT = object()  # null is a value
 REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(.*?)\s*$")
 
 
@@ -19,7 +20,11 @@ def packages(live: str, wanted: str) -> list[dict[str, str]]:
     before, after = pins(live), pins(wanted)
     full = all(spec.startswith("==") for spec in after.values()) and len(after) >= len(before) / 2
     names = sorted({*after, *(before if full else ())})
-    rows = [{"name": name, "from": shown(before.get(name, "")), "to": shown(after.get(name, ""))} for name in names]
+    hide = mask.Masker([])  # an address may hold a password
+    rows = [
+        {"name": name, "from": hide(shown(before.get(name, ""))), "to": hide(shown(after.get(name, "")))}
+        for name in names
+    ]
     return [row for row in rows if row["from"] != row["to"]]
 
 
@@ -48,7 +53,7 @@ def configuration(name: str, live: bytes, wanted: bytes) -> list[dict[str, str]]
     if before is None or after is None:
         return lines(name, live, wanted)
     before, after = flat(before), flat(after)
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    keys = [key for key in {**before, **after} if before.get(key, ABSENT) != after.get(key, ABSENT)]
     rows = [{"file": name, "key": key, "from": value(key, before), "to": value(key, after)} for key in keys]
     return rows or lines(name, live, wanted)  # the same values, written in another way
 
@@ -57,7 +62,7 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Nested tables and lists by dotted keys: {"agents.0.model": …}."""
     if isinstance(node, list) and node:
         node = dict(enumerate(node))
-    if isinstance(node, dict) and node:
+    if isinstance(node, dict) and (node or not prefix):
         return {
             k: v for key, each in node.items() for k, v in flat(each, f"{prefix}.{key}" if prefix else str(key)).items()
         }

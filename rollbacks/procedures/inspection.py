@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollbacks.procedures.base import Facts
+from rollbacks.procedures.base import Facts, in_words
 from rollbacks.tools import ToolError, environment, files, git
 from rollbacks.tools.manifest import Manifest
 
@@ -36,5 +36,5 @@ def inspect(manifest: Manifest) -> Facts:
             "packages": len(environment.freeze(manifest.live_environment).splitlines()),
             "free": files.free_bytes(manifest.root),
         }
-    except (ToolError, OSError) as error:
-        return {"problem": str(error)}
+    except (ToolError, OSError, ValueError) as error:
+        return {"problem": in_words(error)}

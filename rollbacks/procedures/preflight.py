@@ -12,8 +12,9 @@ SPARE = 64 * 1024 * 1024  # bytes that must stay free on top of what is written
 
 
 def hide_own(manifest: Manifest) -> None:
-    """What the portal puts into a checkout is not the system's. (".venv/" in a .gitignore would not match a link.)"""
-    for pattern in ("/.rollback/", f"/{manifest.environment_dir}"):
+    """What the portal and Python put into a checkout is not the system's: a restart that writes bytecode must not void
+    an approval. (".venv/" in a .gitignore would not match a link.)"""
+    for pattern in ("/.rollback/", f"/{manifest.environment_dir}", "__pycache__/"):
         git.exclude(manifest.root, pattern)
 
 

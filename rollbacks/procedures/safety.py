@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from rollbacks.procedures import backup, journal
 from rollbacks.procedures.base import Context, Facts, Point, Step, StepFailed
-from rollbacks.tools import environment, files, git, service
+from rollbacks.tools import environment, files, git, probe, service
 
 
 def as_found(context: Context) -> Path:
-    """Where what a tag cannot hold is kept for the undo: the index, and the configuration files."""
-    return context.state_dir / "found" / str(context.run)
+    """Where what a tag cannot hold is kept for the undo: the index, and the configuration files. Named by the tag: a
+    portal with a new database gives the number of a run again, and must not take an old state for the one it found."""
+    return context.state_dir / "found" / context.safety_tag
 
 
 def apply(context: Context) -> Facts:
-    """Facts: commit, branch, snapshot, tree, environment, config {path: sha256}, running, pid, logs,
+    """Facts: commit, branch, snapshot, tree, environment, config {path: sha256}, running, pid, healthy, logs,
     artifacts, restore_point."""
     manifest, tag = context.manifest, context.safety_tag
     if (as_found(context) / "facts.json").exists():  # what was found is written down once: later it is something else
@@ -25,7 +27,14 @@ def apply(context: Context) -> Facts:
     kept.mkdir(parents=True, exist_ok=True, mode=0o700)
     files.write(kept / "index", git.read_index(manifest.root), 0o600)
     backup.copy_files(manifest, kept)
-    snapshot = git.snapshot(manifest.root, tag, f"State as found by rollback run {context.run}")
+    snapshot = git.snapshot(
+        manifest.root,
+        tag,
+        f"State as found by rollback run {context.run}",
+        target=context.goal["commit"] or (context.goal["source"] if context.goal["paths"] else ""),
+        leaving=manifest.unwatched,
+        hidden=(manifest.environment_dir, manifest.state_dir.name),
+    )
     context.say(f"{tag} → {snapshot[:10]}\n")
     point = None if context.goal["anew"] else keep_point(context, snapshot)
     live = environment.current(manifest.live_environment)
@@ -39,6 +48,7 @@ def apply(context: Context) -> Facts:
         "config": config_hashes(context),
         "running": status.running,
         "pid": status.pid,
+        "healthy": bool(manifest.health_url) and probe.health(manifest.health_url).ok,
         "logs": log_sizes(context),
         "artifacts": {name: (context.root / name).exists() for name in manifest.artifacts},
         **({"restore_point": point} if point else {}),
@@ -59,9 +69,13 @@ def keep_point(context: Context, snapshot: str) -> Facts:
 
 
 def log_sizes(context: Context) -> dict[str, int]:
-    """Bytes by file name: what is written after them is new."""
+    """Bytes by path: what is written after them is new."""
+    return {str(path.relative_to(context.root)): files.file_bytes(path) for path in log_files(context)}
+
+
+def log_files(context: Context) -> list[Path]:
     folders = [files.inside(context.root, name) for name in context.manifest.logs]
-    return {path.name: path.stat().st_size for folder in folders for path in folder.glob("*.log")}
+    return [path for folder in folders for path in sorted(folder.glob("*.log"))]
 
 
 def config_hashes(context: Context) -> dict[str, str]:
@@ -83,4 +97,15 @@ def verify(context: Context) -> None:
         raise StepFailed("The safety point cannot be trusted, so nothing is changed: " + "; ".join(wrong))
 
 
-SAFETY = Step("safety", "Safety point: keep the state as found", apply, verify=verify)
+def undo(context: Context) -> None:
+    """A safety point that is whole stays, as evidence; half of one is only in the way."""
+    manifest, tag = context.manifest, context.safety_tag
+    if backup.place(manifest, tag).exists():
+        return
+    for path in (backup.part(manifest, tag), as_found(context)):
+        if path.exists():
+            shutil.rmtree(path)
+    git.delete_tag(manifest.root, tag)
+
+
+SAFETY = Step("safety", "Safety point: keep the state as found", apply, verify=verify, undo=undo)

@@ -7,6 +7,7 @@ secrets as they will be), stage/<run>/artifacts, environments/<lock hash> (virtu
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from rollbacks.procedures import backup
@@ -46,29 +47,45 @@ def lay_out_files(context: Context) -> None:
     """Configuration and secrets as they will be, into the staged tree; those that change also for the switch."""
     manifest, goal = context.manifest, context.goal
     for name in (*manifest.config, *manifest.secrets):
+        moved = name in goal["config"] or name in goal["secrets"]
         source = "point" if name in goal["secrets"] else goal["config"].get(name, "live")
         content = wanted_file(manifest, name, source, goal["commit"] or goal["source"], point_of(goal))
+        if moved and (files.digest(content) if content is not None else None) != goal["wanted"].get(name):
+            raise StepFailed(f"{name} is no longer what was approved. Nothing was switched; ask again.")
         if content is None:
             continue
-        folders = [tree(context)]
-        if name in goal["config"] or name in goal["secrets"]:
-            folders.append(files_dir(context))
-        for folder in folders:
+        for folder in (tree(context), *([files_dir(context)] if moved else [])):
             target = files.inside(folder, name)
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            files.write(target, content, mode_of(manifest, name))
+            files.write(target, content, mode_of(context, name))
 
 
 def files_dir(context: Context) -> Path:
     return context.stage / "files"
 
 
-def mode_of(manifest: Manifest, name: str) -> int:
-    """The mode that the live file has; a secret that is not there yet is its owner's only."""
-    live = files.inside(manifest.root, name)
-    if live.is_file():
-        return live.stat().st_mode & 0o7777
-    return 0o600 if name in manifest.secrets else 0o644
+def mode_of(context: Context, name: str) -> int | None:
+    """A file keeps the mode that it has on the host, or had in the restore point: it may hold keys."""
+    places = [files.inside(context.root, name)]
+    if point := point_of(context.goal):
+        places.append(backup.file_of(context.manifest, point, name))
+    return next((path.stat().st_mode & 0o7777 for path in places if path.is_file()), None)
+
+
+def staged_files(context: Context) -> dict[str, str]:
+    """{path: where it is staged} of the configuration and secrets that change."""
+    names = (*context.goal["config"], *context.goal["secrets"])
+    return kept_files(names, files_dir(context))
+
+
+def kept_files(names: Iterable[str], folder: Path) -> dict[str, str]:
+    return {name: str(folder / name) for name in names if (folder / name).is_file()}
+
+
+def target_commit(context: Context) -> str:
+    """Where HEAD will be: the procedure's commit, the one that restores a component, or where it was found."""
+    component: str = context.facts.get("component", {}).get("commit", "")
+    return str(context.goal["commit"] or component or context.facts["safety"]["commit"])
 
 
 def point_of(goal: Facts) -> Point | None:
@@ -114,13 +131,16 @@ def keep_environment(context: Context) -> Facts:
         context.say("the release names no requirements: the environment stays as it is\n")
         return {}
     target = kept_environment(context.manifest, lock)
+    requirements = requirements_of(context.manifest, goal["commit"] or goal["source"], point_of(goal))
+    if lock_for(context.manifest, requirements, point_of(goal)) != lock:
+        raise StepFailed("The requirements are no longer what was approved. Nothing was switched; ask again.")
     if environment.is_kept(target):
         context.say(f"environment {lock} is kept already\n")
         return {"kept": True}
     context.say(f"building environment {lock}\n")
     environment.build(
         target,
-        requirements_of(context.manifest, goal["commit"] or goal["source"], point_of(goal)),
+        requirements,
         python=python_for(context.manifest, point_of(goal)),
         cwd=tree(context),
         say=context.say,
@@ -174,6 +194,14 @@ def check_imports(context: Context) -> Facts:
         )
     context.say("every package can be imported\n" if not broken else "")
     return {"broken": sorted(broken)}
+
+
+def drop_unfinished(context: Context) -> None:
+    """A whole environment is kept for the next time; half of one only takes room."""
+    if lock := context.goal["lock"]:
+        target = kept_environment(context.manifest, lock)
+        if target.exists() and not environment.is_kept(target):
+            shutil.rmtree(target)
 
 
 # --- the artifacts --------------------------------------------------------------------------------------------------
@@ -277,7 +305,9 @@ def run_owner(context: Context, words: str, cwd: Path, venv: Path) -> float:
 
 
 WORKTREE = Step("tree", "Stage the code", lay_out_tree, verify=check_tree, undo=drop_stage)
-ENVIRONMENT = Step("environment", "Stage the environment", keep_environment, verify=check_environment)
+ENVIRONMENT = Step(
+    "environment", "Stage the environment", keep_environment, verify=check_environment, undo=drop_unfinished
+)
 IMPORTS = Step("imports", "Import every package of the staged environment", check_imports)
 ARTIFACTS = Step("artifacts", "Stage the artifacts", lay_out_artifacts, verify=check_artifacts, undo=drop_stage)
 COMPONENT = Step("component", "Stage the component", lay_out_component)

@@ -13,39 +13,42 @@ import time
 from pathlib import Path
 
 import rollbacks
-from rollbacks.procedures import journal, safety, stage
+from rollbacks.procedures import journal, safety, stage, verify
 from rollbacks.procedures.base import Context, Facts, Step, StepFailed
 from rollbacks.tools import command, environment, git, service
 
 LAUNCH_SECONDS = 300.0
 # What a goal does not name is left alone. `back`: to the state as found; `snapshot`: its code, uncommitted or not.
 NOTHING: Facts = {
-    "commit": "", "branch": "", "source": "", "paths": [], "snapshot": "", "index": "", "advanced": "", "back": False,
-    "environment": "", "files": {}, "absent": [], "directories": {}, "directories_back": {}, "logs": [],
-    "logs_back": [], "reset": "",
+    "commit": "", "branch": "", "source": "", "paths": [], "uncommitted": "", "snapshot": "", "index": "",
+    "advanced": "", "back": False, "environment": "", "files": {}, "absent": [], "directories": {},
+    "directories_back": {}, "logs": [], "logs_back": [], "reset": "",
 }  # fmt: skip
+RUNS_WITHIN = 5.0  # seconds: a service that crashes and is started again by its manager has moments without a process
+PROJECT = Path(rollbacks.__file__).resolve().parent.parent
 
 
 def journal_path(context: Context, direction: str) -> Path:
-    return context.state_dir / "switches" / f"{context.run}-{direction}.json"
+    """Named by the safety tag, as all that outlives a run on the host."""
+    return context.state_dir / "switches" / f"{context.safety_tag}-{direction}.json"
 
 
-def target_commit(context: Context) -> str:
-    """Where HEAD will be: the procedure's commit, the one that restores a component, or where it was found."""
-    component: str = context.facts.get("component", {}).get("commit", "")
-    return str(context.goal["commit"] or component or context.facts["safety"]["commit"])
+def moves_code(context: Context) -> bool:
+    return bool(context.goal["commit"] or context.goal["paths"])
 
 
 def forward_goal(context: Context) -> Facts:
-    goal, manifest = context.goal, context.manifest
-    code = bool(goal["commit"] or goal["paths"])
+    goal, manifest, found = context.goal, context.manifest, context.facts["safety"]
+    # secrets stay as they are, also when an old release has them in git
+    secrets = stage.kept_files(manifest.secrets, safety.as_found(context) / "secrets") if moves_code(context) else {}
     return {
         **common_goal(context),
-        "commit": target_commit(context) if code else "",
+        "commit": stage.target_commit(context) if moves_code(context) else "",
         "source": goal["source"],
         "paths": goal["paths"],
+        "uncommitted": found["snapshot"] if found["snapshot"] != found["commit"] else "",
         "environment": str(stage.kept_environment(manifest, goal["lock"])) if goal["lock"] else "",
-        "files": staged_files(context),
+        "files": secrets | stage.staged_files(context),
         "directories": {name: str(stage.staged_artifacts(context) / name) for name in goal["artifacts"]},
         "logs": goal["logs"],
         "reset": manifest.commands.get("reset_metrics", "") if goal["reset"] else "",
@@ -53,39 +56,27 @@ def forward_goal(context: Context) -> Facts:
     }
 
 
-def staged_files(context: Context) -> dict[str, str]:
-    staged = {name: stage.files_dir(context) / name for name in (*context.goal["config"], *context.goal["secrets"])}
-    return {name: str(path) for name, path in staged.items() if path.is_file()}
-
-
 def backward_goal(context: Context) -> Facts:
-    goal, found = context.goal, context.facts["safety"]
-    kept = safety.as_found(context)
-    places = {name: kept / folder / name for name in found["config"] for folder in ("config", "secrets")
-              if (kept / folder / name).is_file()}  # fmt: skip
-    moved = bool(goal["commit"] or goal["paths"])
+    goal, found, kept = context.goal, context.facts["safety"], safety.as_found(context)
+    names = found["config"]
     return {
         **common_goal(context),
-        "commit": found["commit"] if moved else "",
-        "branch": found["branch"],
-        "snapshot": found["snapshot"] if moved else "",
-        "index": str(kept / "index"),
-        "advanced": target_commit(context) if goal["paths"] else "",
         "back": True,
-        "files": {name: str(path) for name, path in places.items()},
-        "absent": [name for name, sha in found["config"].items() if not sha and name in staged_names(goal)],
+        "commit": found["commit"] if moves_code(context) else "",
+        "branch": found["branch"],
+        "snapshot": found["snapshot"] if moves_code(context) else "",
+        "index": str(kept / "index"),
+        "advanced": stage.target_commit(context) if goal["paths"] else "",
+        "files": stage.kept_files(names, kept / "secrets") | stage.kept_files(names, kept / "config"),
+        "absent": [name for name, sha in names.items() if not sha],
         "directories_back": {name: found["artifacts"].get(name, False) for name in goal["artifacts"]},
         "logs_back": goal["logs"],
         "running": found["running"],
     }
 
 
-def staged_names(goal: Facts) -> list[str]:
-    return [*goal["config"], *goal["secrets"]]
-
-
 def common_goal(context: Context) -> Facts:
-    manifest, found = context.manifest, context.facts["safety"]
+    manifest, found, kept = context.manifest, context.facts["safety"], safety.as_found(context)
     return {
         **NOTHING,
         "run": context.run,
@@ -93,7 +84,7 @@ def common_goal(context: Context) -> Facts:
         "live_environment": str(manifest.live_environment),
         "found_commit": found["commit"],
         "found_environment": found["environment"],
-        "set_aside": str(safety.as_found(context)),
+        "set_aside": str(kept),
         "unwatched": list(manifest.unwatched),
         "service": {"manager": manifest.service.manager, "unit": manifest.service.unit, "url": manifest.service.url},
     }
@@ -106,7 +97,17 @@ def apply(context: Context) -> Facts:
 def undo(context: Context) -> None:
     """Back to the state as found, and verified, hash by hash. Without a journal nothing was ever switched."""
     if not journal_path(context, "there").exists():
+        if "switch" in context.facts:
+            raise StepFailed(
+                f"The journal {journal_path(context, 'there')} is gone, so nobody can know what was switched. Nothing "
+                "was changed."
+            )
         return
+    if changed := verify.changed_since(context):
+        raise StepFailed(
+            f"Since the rollback somebody changed {', '.join(changed)}. Going back to what was found before it would "
+            "overwrite that, so nothing was changed. Settle it by hand, or put that back and try again."
+        )
     carry_out(context, "back", backward_goal(context))
     verify_as_found(context)
 
@@ -122,37 +123,49 @@ def verify_as_found(context: Context) -> None:
     changed = [name for name, sha in safety.config_hashes(context).items() if sha != found["config"][name]]
     if changed:
         raise StepFailed(f"Configuration is not as it was found: {', '.join(changed)}")
-    if found["running"] and not service.for_service(context.manifest.service).status().running:
-        raise StepFailed("The service ran when it was found, and does not run now.")
+    check_service(context, found)
+
+
+def check_service(context: Context, found: Facts) -> None:
+    """As it was found, also when that was no good: what crashed then may crash now; what was well has to be well."""
+    manager = service.for_service(context.manifest.service)
+    deadline = time.monotonic() + RUNS_WITHIN
+    while (now := manager.status()).running != found["running"]:
+        if time.monotonic() > deadline:
+            before = "ran" if found["running"] else "was stopped"
+            raise StepFailed(f"The service {before} when it was found; now it is: {now.detail}.")
+        time.sleep(0.02)
+    if found["healthy"]:
+        verify.wait_healthy(context)
 
 
 def carry_out(context: Context, direction: str, goal: Facts) -> Facts:
-    """Write the journal (once), launch the switch, and follow it to its end. Returns the journal's "done"."""
+    """Write the journal (once: a predecessor's switch may still be at work, and write there when it ends), launch the
+    switch, and follow it to its end. Returns the journal's "done"."""
     path = journal_path(context, direction)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     written = journal.read(path)
     if written.get("goal") != goal:
         status = service.for_service(context.manifest.service).status()
         written = {"goal": goal, "old_pid": status.pid, "began": time.time()}
-    written["token"] = context.token
-    journal.write(path, written)
-    code = follow(context, path)
+        journal.write(path, written)
+    code, last = follow(context, path)
     done = journal.read(path).get("done")
     if code != 0 or not done:
-        raise StepFailed(f"The switch ended with code {code}; its words are above, its journal is {path}.")
+        raise StepFailed(f"{last or 'It said nothing.'} (The switch ended with code {code}; its journal is {path}.)")
     return {**done, "old_pid": written["old_pid"]}
 
 
-def follow(context: Context, path: Path) -> int:
-    """Launch the switch in a session of its own and hand on what it prints. Abort does not cut it short."""
-    project = str(Path(rollbacks.__file__).resolve().parent.parent)
+def follow(context: Context, path: Path) -> tuple[int, str]:
+    """Launch the switch in a session of its own and hand on what it prints; its code and its last line. Abort does not
+    cut it short. It works in the portal's directory: in the system's, Python would import the system's modules."""
     printed = path.with_suffix(".out")
     with printed.open("ab") as output:
         start = output.tell()
         child = subprocess.Popen(
-            [sys.executable, "-m", "rollbacks.procedures.switcher", str(path)],
-            cwd=context.root,
-            env={**command.clean_environment(), "PYTHONPATH": project},
+            [sys.executable, "-m", "rollbacks.procedures.switcher", str(path), str(context.token)],
+            cwd=PROJECT,
+            env={**command.clean_environment(), "PYTHONPATH": str(PROJECT)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -167,34 +180,38 @@ def follow(context: Context, path: Path) -> int:
         context.say(reader.read().decode(errors="replace"))
     if child.poll() is None:
         raise StepFailed(f"The switch still runs after {LAUNCH_SECONDS:.0f} s (pid {child.pid}). It is left alone.")
-    return int(child.returncode)
+    said = printed.read_bytes()[start:].decode(errors="replace").splitlines()
+    return int(child.returncode), next((line.strip() for line in reversed(said) if line.strip()), "")
 
 
 def by_hand(context: Context) -> list[str]:
     """What a person types to bring back the state as found: only what this procedure moves."""
-    found, goal, kept = context.facts.get("safety", {}), context.goal, safety.as_found(context)
+    found, goal, kept = context.facts["safety"], context.goal, safety.as_found(context)
     manager = service.for_service(context.manifest.service)
-    root = shlex.quote(str(context.root))
+    root, q = shlex.quote(str(context.root)), shlex.quote
     lines = [manager.by_hand("stop")]
-    if goal["commit"] or goal["paths"]:
-        if goal["paths"] and found.get("branch"):
-            lines.append(f"git -C {root} branch --force {shlex.quote(found['branch'])} {found.get('commit')}")
-        lines.append(f"git -C {root} checkout --force {shlex.quote(found.get('branch') or found.get('commit', ''))}")
-        lines.append(f"git -C {root} restore --source {found.get('snapshot')} --worktree -- .")
+    if goal["paths"] and found["branch"]:
+        lines.append(f"git -C {root} branch --force {q(found['branch'])} {found['commit']}")
+    if moves_code(context):
+        lines.append(f"git -C {root} checkout --force {q(found['branch'] or found['commit'])} --")
+        lines.append(f"git -C {root} restore --source {found['snapshot']} --worktree -- .")
     if goal["lock"]:
-        live, was = shlex.quote(str(context.manifest.live_environment)), found.get("environment", {})
-        if was.get("kind") == "link":
-            lines.append(f"ln -sfn {shlex.quote(was['target'])} {live}")
-        else:
-            lines.append(
-                f"rm {live} && mv {shlex.quote(str(kept / 'environment'))} {live}   # only if {live} is a link"
-            )
+        lines += environment_by_hand(context, environment.Live(**found["environment"]))
     for name in goal["artifacts"]:
-        live, was_at = shlex.quote(str(context.root / name)), shlex.quote(str(kept / "artifacts" / name))
+        live, was_at = q(str(context.root / name)), q(str(kept / "artifacts" / name))
         lines.append(f"[ ! -e {was_at} ] || {{ mv {live} {live}.undone; mv {was_at} {live}; }}")
-    lines += [f"cp -a {shlex.quote(str(kept / folder))}/. {root}/" for folder in ("config", "secrets")
-              if (kept / folder).is_dir()]  # fmt: skip
-    return [*lines, manager.by_hand("start")]
+    lines += [f"cp -a {q(str(kept / part))}/. {root}/" for part in ("config", "secrets") if (kept / part).is_dir()]
+    return [*lines, manager.by_hand("start") if found["running"] else "true   # it was stopped when it was found"]
+
+
+def environment_by_hand(context: Context, found: environment.Live) -> list[str]:
+    live = shlex.quote(str(context.manifest.live_environment))
+    aside = safety.as_found(context) / "environment"
+    if found.kind == "link":
+        return [f"ln -sfn {shlex.quote(found.target)} {live}"]
+    if found.kind == "directory" and not aside.exists():
+        return []  # it was never set aside
+    return [f"rm -f {live}", *([f"mv {shlex.quote(str(aside))} {live}"] if found.kind == "directory" else [])]
 
 
 SWITCH = Step("switch", "Switch: stop, put in place, start", apply, undo=undo, by_hand=by_hand, outage=True)

@@ -1,4 +1,4 @@
-"""The switch on the host: `python -m rollbacks.procedures.switcher JOURNAL`.
+"""The switch on the host: `python -m rollbacks.procedures.switcher JOURNAL TOKEN`.
 
 A process of its own: it needs neither the database nor the broker, outlives the worker that launched it, and runs to
 its end. Run again, it converges: it looks at the real state (HEAD, links, hashes, main PID) and does what is missing.
@@ -22,10 +22,11 @@ STOP_SECONDS = 30.0  # the service manager sends KILL by itself long before
 RESET_SECONDS = 60.0
 
 
-def main(path: Path) -> None:
+def main(path: Path, token: int) -> None:
+    """`token`: of the worker who launched us. It is not in the journal, where a predecessor's switch may write last."""
     with only_one(path.parent / "lock"):
+        fence.check(path.parent.parent, token)
         written = journal.read(path)
-        fence.check(path.parent.parent, written["token"])
         written["done"] = Switch(written).run()
         journal.write(path, written)
 
@@ -53,11 +54,13 @@ class Switch:
             say("already switched")
             return dict(self.written.get("done") or self.seen(status.pid))
         stopped_at = time.time()
-        if status.running:
-            self.service.stop(STOP_SECONDS)
+        self.service.stop(STOP_SECONDS)  # also when it has no process: its manager may be about to start one
         stopped = time.time()
         try:
             self.put_in_place()
+        except Exception as error:
+            say(f"not put in place: {error}")
+            raise
         finally:
             # Whatever went wrong, a service that ran is started: a release that may be wrong beats none,
             # and the undo that follows stops it again.
@@ -86,12 +89,21 @@ class Switch:
     def put_code(self) -> None:
         goal = self.goal
         if goal["snapshot"]:
-            head = git.Head(goal["commit"], goal["branch"])
-            git.put_back(self.root, goal["snapshot"], head, Path(goal["index"]).read_bytes(), goal["advanced"])
+            git.put_back(
+                self.root,
+                goal["snapshot"],
+                git.Head(goal["commit"], goal["branch"]),
+                Path(goal["index"]).read_bytes(),
+                advanced=goal["advanced"],
+                aside=self.aside / "left",
+                leaving=goal["unwatched"],
+            )
         elif goal["paths"]:
             git.put_paths(self.root, goal["source"], goal["paths"])
             git.advance(self.root, goal["found_commit"], goal["commit"])
         elif goal["commit"]:
+            if goal["uncommitted"]:  # which tracks what git did not: so that it does not stay where the release is
+                git.checkout(self.root, goal["uncommitted"])
             git.checkout(self.root, goal["commit"])
 
     def put_environment(self) -> None:
@@ -105,23 +117,27 @@ class Switch:
         """Configuration and secrets; on the way back those that were not there when it was found go again."""
         for name, source in self.goal["files"].items():
             target = files.inside(self.root, name)
-            if not same(Path(source), target):
+            if not files.same(Path(source), target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                files.copy(Path(source), target)
+                files.copy(Path(source), target.resolve())  # a link stays one
         for name in self.goal["absent"]:
-            files.inside(self.root, name).unlink(missing_ok=True)
+            self.set_aside(files.inside(self.root, name), "left", name)
+
+    def set_aside(self, path: Path, *where: str) -> None:
+        if path.exists() or path.is_symlink():
+            files.set_aside(path, self.aside.joinpath(*where))
 
     def put_directories(self) -> None:
         """Artifacts by renaming; what is in the way is set aside, never deleted."""
         for name, new in self.goal["directories"].items():
             live = files.inside(self.root, name)
             if Path(new).exists():
-                files.move_aside(live, self.aside / "artifacts" / name)
+                self.set_aside(live, "artifacts", name)
                 files.move(Path(new), live)
         for name, was_there in self.goal["directories_back"].items():
             live, found = files.inside(self.root, name), self.aside / "artifacts" / name
             if found.exists() or not was_there:
-                files.move_aside(live, self.aside / "undone" / name)
+                self.set_aside(live, "undone", name)
             if found.exists():
                 files.move(found, live)
 
@@ -129,11 +145,11 @@ class Switch:
         """Suspect logs set aside, with a note beside them; and back."""
         for name in self.goal["logs"]:
             for path in sorted(files.inside(self.root, name).glob("*.log")):
-                files.move_aside(path, self.aside / "logs" / name / path.name)
+                self.set_aside(path, "logs", name, path.name)
         for name in self.goal["logs_back"]:
             for path in sorted((self.aside / "logs" / name).glob("*.log")):
                 live = files.inside(self.root, name) / path.name
-                files.move_aside(live, self.aside / "undone" / name / path.name)
+                self.set_aside(live, "undone", name, path.name)
                 files.move(path, live)
 
     def reset(self) -> None:
@@ -165,7 +181,7 @@ class Switch:
         """Are code, environment, files and artifacts there, on disk?"""
         goal = self.goal
         wanted = goal["environment"]
-        put = all(same(Path(source), self.root / name) for name, source in goal["files"].items())
+        put = all(files.same(Path(source), self.root / name) for name, source in goal["files"].items())
         gone = not any((self.root / name).exists() for name in goal["absent"])
         linked = not wanted or self.live.resolve() == Path(wanted).resolve()
         moved = not any(Path(new).exists() for new in goal["directories"].values())
@@ -184,10 +200,6 @@ class Switch:
         return not git.differs(self.root, goal["commit"], only=goal["paths"], ignoring=ignoring)
 
 
-def same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and files.sha256(one) == files.sha256(other)
-
-
 def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201
 
@@ -198,7 +210,7 @@ def say_raw(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), int(sys.argv[2]))
     except ToolError as error:
         say(str(error))
         sys.exit(1)

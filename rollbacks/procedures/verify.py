@@ -6,11 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from rollbacks.procedures import stage
-from rollbacks.procedures.base import Context, Facts, Step, StepFailed
-from rollbacks.procedures.switch import staged_files, target_commit
-from rollbacks.procedures.switcher import same
-from rollbacks.tools import environment, files, git, probe, service
+from rollbacks.procedures import safety, stage
+from rollbacks.procedures.base import Context, Facts, Step, StepFailed, in_words
+from rollbacks.tools import ToolError, environment, files, git, probe, service
 
 HEALTHY_WITHIN = 30.0  # seconds after the start in which the service has to answer well
 LOG_TAIL = 64 * 1024  # bytes of each log file that are searched for new errors
@@ -31,7 +29,7 @@ def check_process(context: Context) -> Facts:
     context.say(f"main PID {process.pid}, in {process.cwd}, {process.exe}\n")
     if process.pid == switched["old_pid"] or process.started_at < switched["stopped_at"] - CLOCK_SLACK:
         raise StepFailed(f"PID {process.pid} was started before the switch: the old process still runs.")
-    if Path(process.cwd).resolve() != context.root.resolve():
+    if process.cwd and Path(process.cwd).resolve() != context.root.resolve():  # "" is another user's, not ours to see
         raise StepFailed(f"PID {process.pid} runs in {process.cwd}, not in {context.root}.")
     if context.goal["lock"]:
         check_interpreter(context, process)
@@ -50,17 +48,16 @@ def check_interpreter(context: Context, process: probe.Process) -> None:
 
 def check_disk(context: Context) -> None:
     """What the process was started from is what was asked for."""
-    wanted = target_commit(context)
+    wanted, staged = stage.target_commit(context), stage.staged_files(context)
     head = git.head(context.root)
     if head.commit != wanted:
         raise StepFailed(f"{context.root} is at {head.commit[:10]}, not at {wanted[:10]}.")
-    wrong = [
-        name
-        for name, staged in staged_files(context).items()
-        if not same(Path(staged), files.inside(context.root, name))
-    ]
+    wrong = [name for name, path in staged.items() if not files.same(Path(path), files.inside(context.root, name))]
     if wrong:
         raise StepFailed(f"Configuration is not as planned: {', '.join(wrong)}")
+    ignoring = (*context.manifest.config, *context.manifest.secrets, *context.manifest.unwatched)
+    if context.goal["commit"] and git.differs(context.root, wanted, ignoring=ignoring):
+        raise StepFailed(f"Files in {context.root} are not those of {wanted[:10]}.")
 
 
 def check_health(context: Context) -> Facts:
@@ -85,8 +82,10 @@ def wait_healthy(context: Context) -> str:
         if health.ok:
             context.say(f"health: {health.detail}\n")
             return health.detail
-        if time.monotonic() > deadline or context.stopped():
-            raise StepFailed(f"The service is not healthy after {HEALTHY_WITHIN:.0f} s: {health.detail}")
+        if context.stopped():
+            raise StepFailed(f"Stopped while the service was not healthy yet: {health.detail}")
+        if time.monotonic() > deadline:
+            raise StepFailed(f"The service is not healthy after {HEALTHY_WITHIN:g} s: {health.detail}")
         time.sleep(0.05)
 
 
@@ -99,20 +98,22 @@ def check_still(context: Context) -> None:
 
 def show_errors(context: Context) -> int:
     """New lines with ERROR or Traceback in the system's logs; a reader judges them, they fail nothing."""
-    since = context.facts["switch"].get("stopped_at", 0.0)
     found = 0
-    for folder in context.manifest.logs:
-        for path in sorted(files.inside(context.root, folder).glob("*.log")):
-            if path.stat().st_mtime >= since:
-                found += show_tail(context, path)
+    for path in safety.log_files(context):
+        try:
+            found += show_tail(context, path)
+        except OSError as error:  # rotated away, or not ours to read
+            context.say(f"{path.name} cannot be read: {error}\n")
     return found
 
 
 def show_tail(context: Context, path: Path) -> int:
     """Only what was written after the safety point: its size then is where to begin."""
-    begin = context.facts["safety"].get("logs", {}).get(path.name, 0)
+    begin, size = context.facts["safety"]["logs"].get(str(path.relative_to(context.root)), 0), path.stat().st_size
+    if size < begin:  # rotated since: all of it is new
+        begin = 0
     with path.open("rb") as log:
-        log.seek(max(begin, path.stat().st_size - LOG_TAIL))
+        log.seek(max(begin, size - LOG_TAIL))
         lines = log.read().decode(errors="replace").splitlines()
     errors = [line for line in lines if "ERROR" in line or "Traceback" in line]
     for line in errors[:20]:
@@ -121,10 +122,36 @@ def show_tail(context: Context, path: Path) -> int:
 
 
 def record(context: Context) -> Facts:
-    """Leave the host tidy and labelled: the stage goes, DEPLOYED_VERSION.txt of the guide is kept beside the fence."""
-    stage.drop_stage(context)
-    files.write(context.state_dir / "DEPLOYED_VERSION.txt", f"{target_commit(context)}\n".encode())
-    return {"commit": target_commit(context)}
+    """Leave the host tidy and labelled: the stage goes, DEPLOYED_VERSION.txt of the guide is kept beside the fence.
+    A service that is well is not switched again because this could not be done."""
+    commit = stage.target_commit(context)
+    try:
+        stage.drop_stage(context)
+        files.write(context.state_dir / "DEPLOYED_VERSION.txt", f"{commit}\n".encode())
+    except (ToolError, OSError) as error:
+        context.say(f"warning: {context.stage} could not be tidied up, do it by hand: {in_words(error)}\n")
+    return {"commit": commit, "left_at": standing(context)}
+
+
+def standing(context: Context) -> Facts:
+    """What a person who deploys would change."""
+    head, live = git.head(context.root), environment.current(context.manifest.live_environment)
+    return {
+        "the commit": head.commit,
+        "the branch": head.branch,
+        "tracked files": git.tree_state(context.root, context.manifest.unwatched, tracked=True),
+        "the environment": [live.kind, live.target],
+        "configuration": safety.config_hashes(context),
+    }
+
+
+def changed_since(context: Context) -> list[str]:
+    """What is no longer as a rollback that had ended well left it: somebody has deployed since."""
+    left_at = context.facts.get("record", {}).get("left_at")
+    if left_at is None:
+        return []
+    now = standing(context)
+    return [name for name in left_at if left_at[name] != now[name]]
 
 
 PROCESS = Step("process", "Verify the running process", check_process, verify=check_disk)

@@ -10,7 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from rollbacks.tools import ToolError
+from rollbacks.tools import ToolError, guard
 
 CHUNK = 1024 * 1024
 
@@ -41,6 +41,7 @@ def digest(content: str | bytes) -> str:
 
 def write(path: Path, content: bytes, mode: int | None = None) -> None:
     """Replace the file's content as a whole, on disk when this returns. An existing file's mode and owner stay."""
+    guard.ask()
     before = path.stat() if path.exists() else None
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -97,16 +98,22 @@ def move(source: Path, target: Path) -> None:
     sync_directory(source.parent)
 
 
-def move_aside(path: Path, aside: Path) -> Path | None:
-    """Move a file or directory away, never over anything: to `aside`, `aside.1`, … None when there is nothing."""
-    if not (path.exists() or path.is_symlink()):
-        return None
-    free, number = aside, 0
-    while free.exists() or free.is_symlink():
-        number += 1
-        free = aside.with_name(f"{aside.name}.{number}")
+def set_aside(path: Path, aside: Path) -> None:
+    """Move something out of the way, under a name that is free: what is there is never overwritten."""
+    free, number = aside, 1
+    while os.path.lexists(free):
+        free, number = aside.with_name(f"{aside.name}.{number}"), number + 1
     move(path, free)
-    return free
+
+
+def same(one: Path, other: Path) -> bool:
+    """The same content and mode."""
+    return (
+        one.is_file()
+        and other.is_file()
+        and one.stat().st_mode == other.stat().st_mode
+        and sha256(one) == sha256(other)
+    )
 
 
 def sync(path: Path) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from git import Repo
 from git.exc import GitCommandError, ODBError
 
-from rollbacks.tools import ToolError, command, files
+from rollbacks.tools import ToolError, command, files, guard
 
 NAME = "Rollback portal"
 MAIL = "rollback-portal@localhost"
@@ -29,6 +29,7 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": MAIL,
 }
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
+LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}  # a file may be named like a pattern
 # Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for.
 OURS = [
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false", "tag.gpgSign=false",
@@ -78,6 +79,7 @@ def git(root: Path, *args: str, env: dict[str, str] | None = None, timeout: floa
 
     It gets nothing of the portal's own environment: a filter or an ssh command of the checkout could read it.
     """
+    guard.ask()
     surroundings = {**command.clean_environment(), **QUIET, **(env or {})}
     try:
         code, out, error = command.capture([*GIT, *args], cwd=root, env=surroundings, timeout=timeout)
@@ -196,10 +198,6 @@ def submodules(root: Path, commit: str) -> list[str]:
     return [row.partition("\t")[2] for row in rows if row.startswith("160000 ")]
 
 
-def is_under(path: str, paths: Sequence[str]) -> bool:
-    return any(PurePosixPath(path).is_relative_to(each) for each in paths)
-
-
 def differs(root: Path, commit: str, *, only: Sequence[str] = (), ignoring: Sequence[str] = ()) -> bool:
     """Does a tracked file differ from the commit? (After a power cut HEAD may be there, and the files be empty.)"""
     wanted = literal(only) or [":(top)"]
@@ -232,23 +230,25 @@ def uncommitted(root: Path) -> list[FileChange]:
         for kind, path in zip(said[::2], said[1::2], strict=False)
         if path
     ]
-    others = git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    return changed + [FileChange(path, "untracked") for path in others if path]
+    return changed + [FileChange(path, "untracked") for path in untracked(root)]
 
 
-def tree_state(root: Path, ignoring: Sequence[str] = ()) -> str:
-    """sha256 over HEAD, branch, and content and mode of every tracked, or untracked and not ignored, file."""
+def tree_state(root: Path, ignoring: Sequence[str] = (), *, tracked: bool = False) -> str:
+    """sha256 over HEAD, branch, and content and mode of every tracked, or untracked and not ignored, file.
+
+    `tracked`: of tracked files only.
+    """
     now = head(root)
     with spare_index(root) as env:
-        add_all(root, env, ignoring)
+        add_all(root, env, ignoring, "--update" if tracked else "--all")
         tree = git(root, "write-tree", env=env)
     return hashlib.sha256(f"{now.commit} {now.branch} {tree}".encode()).hexdigest()
 
 
-def add_all(root: Path, env: dict[str, str], ignoring: Sequence[str] = ()) -> None:
+def add_all(root: Path, env: dict[str, str], ignoring: Sequence[str] = (), which: str = "--all") -> None:
     """Everything into the spare index; what is to be ignored is taken out again (an excluding pathspec would fail on
     a path that .gitignore names too)."""
-    git(root, "add", "--all", "--", ".", env=env)
+    git(root, "add", which, "--", ".", env=env)
     if ignoring:
         git(root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", *ignoring, env=env)
 
@@ -374,22 +374,67 @@ def mirror(root: Path, target: Path, tag: str) -> None:
     git(root, "push", "--quiet", "--no-verify", "--force", "--", str(target), f"refs/tags/{tag}")
 
 
-def snapshot(root: Path, name: str, message: str) -> str:
+def snapshot(
+    root: Path, name: str, message: str, *, target: str = "", leaving: Sequence[str] = (), hidden: Sequence[str] = ()
+) -> str:
     """Tag a commit that holds the tree as found, uncommitted and untracked files included; returns the commit.
 
     HEAD itself when nothing is uncommitted. Index, work tree and HEAD stay as they are. An existing tag is kept.
+    `target`: a commit that will be checked out; what git ignores and that would overwrite is held too, except
+    `hidden`. `leaving`: what the service writes itself; there, files that git does not track stay out, so that going
+    back does not take what was written since out of a log.
     """
     if known := tagged(root, name):
         return known
     parent = git(root, "rev-parse", "HEAD")
     with spare_index(root) as env:
         add_all(root, env)
+        take_out(root, env, under(untracked(root), leaving))
+        if target:
+            put_in(root, env, [path for path in in_the_way(root, env, target) if not is_under(path, hidden)])
         tree = git(root, "write-tree", env=env)
     made = parent
     if tree != git(root, "rev-parse", f"{parent}^{{tree}}"):
         made = git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
     tag(root, name, made, message)
     return made
+
+
+def in_the_way(root: Path, env: dict[str, str], target: str) -> list[str]:
+    """Files on disk that the index does not hold, and that a checkout of `target` would overwrite."""
+    wanted = set(git(root, "ls-tree", "-r", "--name-only", "-z", "--end-of-options", target).split("\0"))
+    known = set(git(root, "ls-files", "-z", env=env).split("\0"))
+    return sorted(path for path in wanted - known if path and os.path.lexists(root / path))
+
+
+def put_in(root: Path, env: dict[str, str], paths: Sequence[str]) -> None:
+    """These files into the spare index, ignored or not."""
+    for some in batches(paths):
+        git(root, "add", "--force", "--", *some, env=env | LITERAL)
+
+
+def take_out(root: Path, env: dict[str, str], paths: Sequence[str]) -> None:
+    for some in batches(paths):
+        git(root, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *some, env=env | LITERAL)
+
+
+def batches(paths: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    """A command line is not endless."""
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
+
+
+def untracked(root: Path) -> list[str]:
+    """Files that are neither in the index nor ignored."""
+    return [path for path in git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if path]
+
+
+def under(paths: Sequence[str], places: Sequence[str]) -> list[str]:
+    return [path for path in paths if is_under(path, places)]
+
+
+def is_under(path: str, places: Sequence[str]) -> bool:
+    return any(Path(path).is_relative_to(place) for place in places)
 
 
 def add_worktree(root: Path, path: Path, commit: str) -> None:
@@ -429,12 +474,26 @@ def checkout(root: Path, target: str, branch: str = "") -> None:
         git(root, "checkout", "--quiet", "--force", "--detach", commit(root, target).sha, "--")
 
 
-def put_back(root: Path, snapshot: str, found: Head, index: bytes, advanced: str = "") -> None:
+def put_back(
+    root: Path,
+    snapshot: str,
+    found: Head,
+    index: bytes,
+    *,
+    advanced: str = "",
+    aside: Path | None = None,
+    leaving: Sequence[str] = (),
+) -> None:
     """The work tree of the snapshot, with HEAD, branch and index as they were found.
 
-    `advanced`: a commit of ours that the branch was moved on to meanwhile, and is moved back from.
+    `advanced`: a commit of ours that the branch was moved on to meanwhile, and is moved back from. `aside`: where files
+    go that came since (never deleted); those in `leaving` stay where they are.
     """
     checkout(root, snapshot)
+    if aside is not None:
+        for path in untracked(root):
+            if not is_under(path, leaving):
+                files.set_aside(root / path, aside / path)
     if found.branch:
         branch = f"refs/heads/{found.branch}"
         if advanced and git(root, "rev-parse", branch) == advanced:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import select
 import shlex
 import socket
@@ -23,6 +25,12 @@ POLL = 0.005  # seconds between two looks at a service that is about to stop or 
 COPY = 1.0  # seconds that supervisor may take from its own copy to the program
 PATIENCE = 10.0  # seconds for one answer of a service manager
 SPOKEN = 2000  # bytes of the service's last words in an error
+START_SECONDS = 240.0  # systemd ends a start by itself, after its TimeoutStartSec: 90 s unless the unit says otherwise
+POLKIT = Path("/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service")  # systemd asks it, where it is
+DENIED = re.compile("authentication required|access denied|password is required|not allowed|sudo", re.IGNORECASE)
+GRANT = " The worker's user may not do it: `python manage.py host_rights SYSTEM` prints the rule that is missing."
+UNIT_KINDS = ("service", "socket", "target", "timer", "path", "mount", "slice", "scope")
+SPANS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800, "y": 31557600}
 
 
 class ServiceError(ToolError):
@@ -77,44 +85,80 @@ class Nobody:
 
 
 class Systemd:
+    """By systemctl. Who is not root has the rights of `manage.py host_rights`: polkit's where it is, else sudo's."""
+
     def __init__(self, unit: str) -> None:
-        self.unit = unit
+        self.unit = unit_name(unit)
 
     def status(self) -> Status:
-        said = self.systemctl("show", "-p", "LoadState,MainPID,ActiveState,SubState,Result", timeout=PATIENCE)
-        found = dict(line.partition("=")[::2] for line in said.splitlines())
+        found = self.show("LoadState", "MainPID", "ActiveState", "SubState", "Result")
         if found.get("LoadState") == "not-found":
             raise ServiceError(f"systemd knows no unit {self.unit}. Correct “unit” in the manifest.")
-        running = found.get("ActiveState") in ("active", "activating", "reloading")
-        detail = (
-            f"{found.get('ActiveState', 'unknown')} ({found.get('SubState', '')}), result {found.get('Result', '')}"
-        )
-        return Status(running, int(found.get("MainPID") or 0), detail)
+        state = found.get("ActiveState", "unknown")
+        detail = f"{state} ({found.get('SubState', '')}), result {found.get('Result', '')}"
+        # whatever is not at rest has a process, or is about to
+        return Status(state not in ("inactive", "failed"), int(found.get("MainPID") or 0), detail)
 
     def start(self) -> None:
+        began = time.monotonic()
         try:
-            self.systemctl("start", timeout=90)
-        except ServiceError:  # perhaps it failed too often of late: that is forgotten, once
+            self.systemctl("start", timeout=START_SECONDS)
+        except ServiceError:
+            if not self.was_refused(began):
+                raise
             self.systemctl("reset-failed", timeout=PATIENCE)
-            self.systemctl("start", timeout=90)
+            self.systemctl("start", timeout=START_SECONDS)
+
+    def was_refused(self, began: float) -> bool:
+        """It failed too often of late, and was not even tried. (Result tells the earlier failure, so it cannot say.)"""
+        found = self.show("ActiveState", "InactiveExitTimestampMonotonic")
+        tried = int(found.get("InactiveExitTimestampMonotonic") or 0) / 1e6
+        return found.get("ActiveState") == "failed" and tried < began
 
     def stop(self, timeout: float) -> None:
-        self.systemctl("stop", timeout=timeout)
+        """Longer than `timeout` only while the unit's own TimeoutStopSec lasts, after which systemd sends KILL."""
+        own = seconds(self.show("TimeoutStopUSec").get("TimeoutStopUSec", ""))
+        # ExecStop= has that time, and after it TERM has it again
+        self.systemctl("stop", timeout=max(timeout, 2 * own + PATIENCE) if own != math.inf else timeout)
         if (now := self.status()).running:
             raise ServiceError(f"{self.unit} still runs after its stop: {now.detail}. By hand: {self.by_hand('stop')}")
 
     def by_hand(self, verb: str) -> str:
         return f"systemctl {verb} {shlex.quote(self.unit)}"
 
-    def systemctl(self, verb: str, *args: str, timeout: float) -> str:
-        words = ["systemctl", verb, *args, "--no-ask-password", "--no-pager", self.unit]
+    def show(self, *names: str) -> dict[str, str]:
+        words = ["systemctl", "show", "--property", ",".join(names), self.unit]
+        said = self.run("show", words, PATIENCE)
+        return dict(line.partition("=")[::2] for line in said.splitlines())
+
+    def systemctl(self, verb: str, *, timeout: float) -> None:
+        words = ["systemctl", "--no-ask-password", verb, self.unit]
+        if os.geteuid() != 0 and not POLKIT.exists():
+            words = ["sudo", "-n", "systemctl", verb, self.unit]  # to the letter as in the sudoers file
+        self.run(verb, words, timeout)
+
+    def run(self, verb: str, words: list[str], timeout: float) -> str:
         try:
             return command.run(words, cwd=Path("/"), timeout=timeout).output
         except command.CommandFailed as error:
+            said = " ".join(error.result.output.split()) or str(error)
+            right = GRANT if DENIED.search(said) else ""
             raise ServiceError(
-                f"systemd did not {verb} {self.unit}: {error} See `journalctl -u {shlex.quote(self.unit)} -n 50`, and "
-                f"by hand: {self.by_hand('status' if verb == 'show' else verb)}"
+                f"systemd did not {verb} {self.unit}: {said}{right} See `journalctl -u {shlex.quote(self.unit)} "
+                f"-n 50`, and by hand: {self.by_hand('status' if verb == 'show' else verb)}"
             ) from error
+
+
+def unit_name(unit: str) -> str:
+    """A unit's whole name, as polkit and sudoers see it: systemctl takes “agents” for “agents.service”."""
+    return unit if unit.rpartition(".")[2] in UNIT_KINDS else f"{unit}.service"
+
+
+def seconds(span: str) -> float:
+    """Of systemd's "1min 30s"; "infinity" is one. 0 when it says nothing."""
+    if span == "infinity":
+        return math.inf
+    return sum(float(number) * SPANS.get(unit, 0) for number, unit in re.findall(r"([\d.]+)([a-z]+)", span))
 
 
 # --- supervisor -----------------------------------------------------------------------------------------------------
@@ -133,7 +177,7 @@ class Supervisor:
     def status(self) -> Status:
         found = self.info()
         return Status(
-            found["state"] in (STARTING, RUNNING, STOPPING),
+            found["state"] in (STARTING, RUNNING, STOPPING, BACKOFF),  # in BACKOFF it is about to be started again
             found["pid"],
             f"{found['statename']} {found['description']}",
         )

@@ -13,7 +13,7 @@ from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused
 from rollbacks import actions, people
 from rollbacks.forms import NoteForm, RollbackForm
-from rollbacks.models import NoMatrix, Rollback, RollbackState, System
+from rollbacks.models import ACTIVE, NoMatrix, Rollback, RollbackState, System
 from rollbacks.models.matrix import PROCEDURES
 
 PIECES_SHOWN = 50  # the newest pieces of it that are read
@@ -40,6 +40,7 @@ def roll_back(request: HttpRequest, name: str) -> HttpResponse:
             form.add_error(None, str(error))
     context = {"form": form, "system": system, **matrix_context(request, form)}
     context["why_not"] = actions.MAY_REQUEST.why_not(None, request.user)  # type: ignore[arg-type]
+    context["active"] = system.rollbacks.filter(state__in=ACTIVE).first()
     return render(request, "rollbacks/roll_back.html", context, status=422 if form.errors else 200)
 
 
@@ -95,6 +96,7 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
             "entry": getattr(rollback, "log_entry", None),
             "buttons": people.buttons(rollback, request.user),  # type: ignore[arg-type]
             "approvers": people.approvers(rollback) if waiting else [],
+            "why_not_explain": actions.MAY_REQUEST.why_not(None, request.user),  # type: ignore[arg-type]
             "history": rows_of(rollback).exclude(move__startswith="step ").order_by("number"),
         },
     )

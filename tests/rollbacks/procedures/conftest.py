@@ -1,0 +1,95 @@
+"""Steps carried out by hand, on a real repository and without a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollbacks.procedures import backup, code
+from rollbacks.procedures.base import Context, Point, Request, Step
+from rollbacks.tools import manifest, probe
+from rollbacks.tools.manifest import Manifest
+from tests.conftest import manifest_text
+from tests.rollbacks.procedures.serving import Served, app, release, serving
+
+Planned = Callable[..., Context]
+
+
+@pytest.fixture
+def agents(checkout: Path) -> Manifest:
+    """The manifest of `checkout`: no service, no requirements."""
+    return manifest.parse(manifest_text(checkout))
+
+
+@pytest.fixture
+def served(checkout: Path) -> Iterator[Served]:
+    """The checkout's service, not started yet: v1 answers 200, what is checked out answers 500."""
+    release(checkout, app(1), "v1")
+    release(checkout, app(2, 500))
+    with serving(checkout) as service:
+        yield service
+
+
+class Words(list[str]):
+    """What was said, to be searched as one text."""
+
+    def __str__(self) -> str:
+        return "".join(self)
+
+
+@pytest.fixture
+def said() -> Words:
+    return Words()
+
+
+@pytest.fixture
+def context(said: Words) -> Callable[..., Context]:
+    """context(manifest, goal={…}): what a step is given."""
+
+    def make(of: Manifest, **changes: Any) -> Context:
+        goal, found = changes.pop("goal", {}), changes.pop("found", {})
+        given: dict[str, Any] = {
+            "run": 1,
+            "token": 1,
+            "holder": probe.identity(),
+            "safety_tag": "failed-20260301-120000",
+            "say": said.append,
+            "stopped": lambda: False,
+        }
+        return Context(manifest=of, essence={"goal": goal, "found": found}, **{**given, **changes})
+
+    return make
+
+
+@pytest.fixture
+def planned(context: Callable[..., Context]) -> Planned:
+    """planned(manifest, Request(…)): the context of a code rollback that was planned just now."""
+
+    def make(of: Manifest, request: Request | None = None, **changes: Any) -> Context:
+        essence = code.plan(of, request or Request("v1")).essence
+        return context(of, goal=essence["goal"], found=essence["found"], **changes)
+
+    return make
+
+
+def carry(context: Context, *steps: Step) -> None:
+    """Apply and verify, as the runner does."""
+    for step in steps:
+        context.facts[step.name] = step.apply(context)
+        step.verify(context)
+
+
+def undo(context: Context, *steps: Step) -> None:
+    for step in reversed(steps):
+        step.undo(context)
+
+
+def back_up(context: Callable[..., Context], of: Manifest, tag: str = "backup-20260301-110000") -> Point:
+    """A restore point, made as the backup procedure makes it."""
+    mine = context(of, goal={"tag": tag, "message": "before 3"})
+    carry(mine, *backup.PROCEDURE.steps)
+    sealed = mine.facts["seal"]["restore_point"]
+    return Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"])
