@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from incidents.models import EmergencyContact, Incident, Review, TimelineEntry
-from portal.ledger.admin import ReadOnlyAdmin, RecordedAdmin
+from portal.ledger.admin import PeriodFilter, ReadOnlyAdmin, RecordedAdmin
 
 
 @admin.register(EmergencyContact)
@@ -14,13 +14,17 @@ class EmergencyContactAdmin(RecordedAdmin):
     search_fields = ["duty", "phone", "email", "person__username", "person__last_name"]
 
 
+class DeclaredFilter(PeriodFilter):
+    column = "declared_at"
+
+
 @admin.register(Incident)
 class IncidentAdmin(ReadOnlyAdmin):
     list_display = ["__str__", "title", "severity", "scope", "state", "declared_by", "declared_at", "closed_at"]
-    list_filter = ["state", "severity", "scope", "declared_at"]
+    list_filter = [DeclaredFilter, "state", "severity", "scope"]
     list_select_related = ["declared_by"]
     search_fields = ["title", "summary"]
-    date_hierarchy = "declared_at"
+    ordering = ["-declared_at", "-pk"]
 
 
 @admin.register(TimelineEntry)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.paginator import Paginator
 from django.db.models import Case, Q, QuerySet, Value, When, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,6 +17,7 @@ from incidents import actions
 from incidents.forms import DeclareForm, FilterForm, NoteForm
 from incidents.models import OPEN, EmergencyContact, Incident, IncidentState, Review
 from incidents.models.incident import DECLARERS
+from portal.ledger.paging import ByKeys
 from portal.ledger.roles import Role
 
 PER_PAGE = 50
@@ -38,7 +38,7 @@ def person(request: HttpRequest) -> User:
 @require_GET
 def incidents(request: HttpRequest) -> HttpResponse:
     form = FilterForm(request.GET)
-    page = Paginator(found(form), PER_PAGE).get_page(request.GET.get("page"))
+    page = ByKeys(found(form), PER_PAGE).get_page(request.GET.get("page"))
     words = request.GET.copy()
     words.pop("page", None)
     context = {

@@ -28,6 +28,7 @@ POLL_SECONDS = 0.3  # a step's output is on the page within a second of being pr
 PING_SECONDS = 10.0
 LOOKER = ThreadPoolExecutor(1, "looker")  # one thread and one database connection, however many pages are open
 STREAM_SECONDS = 600.0  # then the page connects again, and is asked again who it is
+SYSTEMS_SHOWN = 50  # on the overview; all of them have a page
 UNDER_WAY = [RollbackState.APPROVED, RollbackState.RUNNING, RollbackState.REVERTING, RollbackState.MONITORING]
 
 
@@ -37,20 +38,21 @@ def overview(request: HttpRequest) -> HttpResponse:
     rollbacks = Rollback.objects.select_related("system", "requested_by", "rule", "incident")
     asked = list(rollbacks.filter(state=RollbackState.AWAITING_APPROVAL))
     waiting = [each for each in asked if not actions.may_vote(each, person)]  # type: ignore[arg-type]
-    systems = list(with_latest(System.objects.filter(retired=False)))
+    systems = System.objects.filter(retired=False)
     return render(
         request,
         "overview.html",
         {
             "burning": Incident.objects.filter(state__in=OPEN).select_related("declared_by")[:20],
-            "unhealthy": [system for system in systems if system.health == Health.UNHEALTHY],
+            "unhealthy": with_latest(systems.filter(health=Health.UNHEALTHY)),
             "asked": asked,
             "waiting": waiting,
             "others_waiting": [each for each in asked if each not in waiting],
             "held": rollbacks.filter(state=RollbackState.HELD),
             "active": rollbacks.filter(state__in=UNDER_WAY),
             "reviews": Review.objects.filter(reviewed_at=None).select_related("opened_by", "incident")[:20],
-            "systems": systems,
+            "systems": list(with_latest(systems)[:SYSTEMS_SHOWN]),
+            "systems_count": systems.count(),
             "may_declare": DECLARERS.why_not(None, person),  # type: ignore[arg-type]
         },
     )

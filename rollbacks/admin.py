@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 
-from portal.ledger.admin import ReadOnlyAdmin
+from portal.ledger.admin import PeriodFilter, ReadOnlyAdmin
 from portal.ledger.models import record, take_turn
 from rollbacks import actions
 from rollbacks.models import (
@@ -24,6 +25,7 @@ from rollbacks.models import (
     Step,
     System,
 )
+from rollbacks.procedures import PROCEDURES
 from rollbacks.tools import manifest
 
 
@@ -138,13 +140,29 @@ class MatrixVersionAdmin(admin.ModelAdmin[MatrixVersion]):
         return False
 
 
+class SystemFilter(admin.SimpleListFilter):
+    """By name, without what the worker last saw of each."""
+
+    title = parameter_name = "system"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in System.objects.values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(system__name=self.value()) if self.value() else queryset
+
+
+class AskedFilter(PeriodFilter):
+    column = "requested_at"
+
+
 @admin.register(Rollback)
 class RollbackAdmin(ReadOnlyAdmin):
     list_display = ["__str__", "system", "procedure", "state", "severity", "scope", "requested_by", "requested_at"]
-    list_filter = ["state", "procedure", "severity", "scope", "system", "requested_at"]
+    list_filter = [AskedFilter, "state", "procedure", "severity", "scope", SystemFilter]
     list_select_related = ["system", "requested_by"]
     search_fields = ["reason", "target", "system__name", "requested_by__username"]
-    date_hierarchy = "requested_at"
+    ordering = ["-requested_at", "-pk"]
 
 
 @admin.register(Plan)
@@ -162,10 +180,22 @@ class ApprovalAdmin(ReadOnlyAdmin):
     search_fields = ["voter__username", "reason", "plan__digest"]
 
 
+class StepNameFilter(admin.SimpleListFilter):
+    title = "name"
+    parameter_name = "name__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        titles = {step.name: step.title for procedure in PROCEDURES.values() for step in procedure.steps}
+        return sorted(titles.items(), key=itemgetter(1))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(name=self.value()) if self.value() else queryset
+
+
 @admin.register(Step)
 class StepAdmin(ReadOnlyAdmin):
     list_display = ["__str__", "run", "state", "token", "started_at", "ended_at", "trouble"]
-    list_filter = ["state", "name"]
+    list_filter = ["state", StepNameFilter]
     list_select_related = ["run"]
     search_fields = ["title", "trouble", "run__system__name"]
 
@@ -173,7 +203,7 @@ class StepAdmin(ReadOnlyAdmin):
 @admin.register(RestorePoint)
 class RestorePointAdmin(ReadOnlyAdmin):
     list_display = ["tag", "system", "kind", "state", "made_at", "size", "verified_at", "pinned", "bad"]
-    list_filter = ["state", "kind", "pinned", "bad", "system"]
+    list_filter = ["state", "kind", "pinned", "bad", SystemFilter]
     list_select_related = ["system"]
     search_fields = ["tag", "commit", "reason", "system__name"]
 
@@ -181,6 +211,7 @@ class RestorePointAdmin(ReadOnlyAdmin):
 @admin.register(RollbackLogEntry)
 class RollbackLogEntryAdmin(ReadOnlyAdmin):
     list_display = ["at", "__str__", "outcome", "rollback_seconds", "downtime_seconds", "outage_seconds"]
-    list_filter = ["outcome", "at"]
+    list_filter = [PeriodFilter, "outcome"]
     list_select_related = ["rollback", "rollback__system"]
     search_fields = ["trigger", "root_cause", "prevention", "rollback__system__name"]
+    ordering = ["-at", "-pk"]

@@ -102,9 +102,10 @@ class NoteForm(forms.Form):
 
 
 class LogFilter(forms.Form):
-    q = forms.CharField(required=False, label="Search")
+    q = forms.CharField(max_length=100, required=False, label="Search", widget=forms.SearchInput)
+    until = forms.DateField(required=False, label="Until", widget=forms.DateInput({"type": "date"}))
     system = forms.ModelChoiceField(
-        System.objects.all(), required=False, to_field_name="name", empty_label="all systems"
+        System.objects.only("name"), required=False, to_field_name="name", empty_label="all systems"
     )
     severity = forms.ChoiceField(choices=[("", "all severities"), *Severity.choices], required=False)
     outcome = forms.ChoiceField(

@@ -1,11 +1,14 @@
-"""The rollback log as text: Markdown in the guide's own format (section "Rollback Logging"), JSON, CSV."""
+"""The rollback log as text: Markdown in the guide's own format (section "Rollback Logging"), JSON, CSV.
+
+Each is written piece by piece, an entry at a time: a log of many years need not fit into memory.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from rollbacks.models import RollbackLogEntry
 
@@ -16,7 +19,13 @@ FIELDS = (
 
 
 def markdown(entries: Iterable[RollbackLogEntry]) -> str:
-    return "\n".join(["## Rollback Log\n", *(one_markdown(entry) for entry in entries)])
+    return "".join(write_markdown(entries))
+
+
+def write_markdown(entries: Iterable[RollbackLogEntry]) -> Iterator[str]:
+    yield "## Rollback Log\n"
+    for entry in entries:
+        yield f"\n{one_markdown(entry)}"
 
 
 def one_markdown(entry: RollbackLogEntry) -> str:
@@ -58,25 +67,41 @@ def row(entry: RollbackLogEntry) -> dict[str, object]:
 
 
 def as_json(entries: Iterable[RollbackLogEntry]) -> str:
-    return json.dumps([row(entry) for entry in entries], indent=1, ensure_ascii=False) + "\n"
+    return "".join(write_json(entries))
+
+
+def write_json(entries: Iterable[RollbackLogEntry]) -> Iterator[str]:
+    """As json.dumps would write the list."""
+    before, after = "[", "[]\n"
+    for entry in entries:
+        yield before + f"\n{json.dumps(row(entry), indent=1, ensure_ascii=False)}".replace("\n", "\n ")
+        before, after = ",", "\n]\n"
+    yield after
 
 
 def as_csv(entries: Iterable[RollbackLogEntry]) -> str:
+    return "".join(write_csv(entries))
+
+
+def write_csv(entries: Iterable[RollbackLogEntry]) -> Iterator[str]:
     """A cell that a spreadsheet would take for a formula gets a quote before it."""
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
     writer.writeheader()
     for entry in entries:
         writer.writerow({name: harmless(value) for name, value in row(entry).items()})
-    return out.getvalue()
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+    yield out.getvalue()
 
 
 def harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r\n")) else value
 
 
-FORMATS: dict[str, tuple[str, Callable[[Iterable[RollbackLogEntry]], str]]] = {
-    "markdown": ("text/markdown; charset=utf-8", markdown),
-    "json": ("application/json", as_json),
-    "csv": ("text/csv; charset=utf-8", as_csv),
+FORMATS: dict[str, tuple[str, Callable[[Iterable[RollbackLogEntry]], Iterator[str]]]] = {
+    "markdown": ("text/markdown; charset=utf-8", write_markdown),
+    "json": ("application/json", write_json),
+    "csv": ("text/csv; charset=utf-8", write_csv),
 }

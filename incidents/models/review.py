@@ -31,6 +31,7 @@ class Review(models.Model):
 
     class Meta:
         ordering = ["due_at", "pk"]
+        indexes = [models.Index(fields=["due_at"], condition=models.Q(reviewed_at=None), name="reviews_owed")]
 
     def __str__(self) -> str:
         return f"Review of {self.subject}"

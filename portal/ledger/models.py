@@ -49,7 +49,11 @@ class Ledger(models.Model):
     class Meta:
         ordering = ["-number"]
         verbose_name = "ledger row"
-        indexes = [models.Index(fields=["kind", "object_id", "number"])]
+        indexes = [
+            models.Index(fields=["kind", "object_id", "number"]),
+            models.Index(fields=["move", "number"]),
+            models.Index(fields=["at", "number"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.number}: {self.label} {self.move}"

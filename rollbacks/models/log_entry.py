@@ -36,6 +36,7 @@ class RollbackLogEntry(models.Model):
 
     class Meta:
         ordering = ["-at", "-pk"]
+        indexes = [models.Index(fields=["outcome", "-at"])]
         verbose_name_plural = "rollback log entries"
 
     def __str__(self) -> str:

@@ -116,7 +116,12 @@ class Rollback(StateModel):
         constraints = [
             models.UniqueConstraint(fields=["system"], condition=Q(state__in=ACTIVE), name="one_active_rollback"),
         ]
-        indexes = [models.Index(fields=["system", "-requested_at"]), models.Index(fields=["state", "-requested_at"])]
+        indexes = [
+            models.Index(fields=["system", "-requested_at"]),
+            models.Index(fields=["state", "-requested_at"]),
+            models.Index(fields=["system", "state"]),
+            models.Index(fields=["severity"]),
+        ]
 
     def __str__(self) -> str:
         return f"Rollback {self.pk}"

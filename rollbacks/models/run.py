@@ -40,7 +40,10 @@ class Run(models.Model):
                 condition=Q(rollback__isnull=False) ^ Q(restore_point__isnull=False), name="a_run_has_one_subject"
             )
         ]
-        indexes = [models.Index(fields=["ended_at", "lease_until"])]
+        indexes = [
+            models.Index(fields=["ended_at", "lease_until"]),
+            models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="runs_with_a_lease"),
+        ]
 
     def __str__(self) -> str:
         return f"Run {self.pk}"
@@ -82,6 +85,7 @@ class Step(models.Model):
 
     class Meta:
         ordering = ["number"]
+        indexes = [models.Index(fields=["state"]), models.Index(fields=["name"])]
         constraints = [
             models.UniqueConstraint(fields=["run", "number"], name="steps_are_numbered"),
             models.UniqueConstraint(

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -255,13 +256,16 @@ def add_all(root: Path, env: dict[str, str], ignoring: Sequence[str] = (), which
 
 @contextmanager
 def spare_index(root: Path) -> Iterator[dict[str, str]]:
-    """The environment in which git works on a copy of the index, so that the real one stays as it is."""
+    """The environment in which git works on a copy of the index, so that the real one stays as it is.
+
+    The copy is as old as the index: git reads a file again only when it was changed after that, to the second.
+    """
     real = git_path(root, "index")
     number, name = tempfile.mkstemp(dir=real.parent, prefix="portal-index-")
     os.close(number)
     copy = Path(name)
     try:
-        copy.write_bytes(real.read_bytes()) if real.exists() else copy.unlink()
+        shutil.copy2(real, copy) if real.exists() else copy.unlink()
         yield {"GIT_INDEX_FILE": name}
     finally:
         copy.unlink(missing_ok=True)
@@ -504,7 +508,9 @@ def put_back(
     else:
         git(root, "update-ref", "--no-deref", "HEAD", found.commit)
     if index:
-        files.write(git_path(root, "index"), index)
+        real = git_path(root, "index")
+        files.write(real, index)
+        os.utime(real, (1, 1))  # older than any file: git takes none for unchanged without reading it
 
 
 def put_paths(root: Path, source: str, paths: Sequence[str]) -> None:

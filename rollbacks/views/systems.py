@@ -13,10 +13,12 @@ from incidents.forms import DeclareForm
 from incidents.models.incident import DECLARERS
 from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused
+from portal.ledger.paging import ByKeys
 from rollbacks import actions
 from rollbacks.forms import BackupForm, ManifestForm, NoteForm
 from rollbacks.models import ACTIVE, RestorePoint, RestorePointState, Rollback, System
 
+PER_PAGE = 100
 EXAMPLE = """[system]
 name = "agents"
 root = "/srv/agents"                  # the git checkout
@@ -46,7 +48,7 @@ def with_latest(systems: QuerySet[System]) -> QuerySet[Any]:
         state__in=[RestorePointState.AVAILABLE, RestorePointState.VERIFIED],
         bad=False,
     )
-    active = Rollback.objects.filter(system=OuterRef("pk"), state__in=ACTIVE)
+    active = Rollback.objects.filter(system=OuterRef("pk"), state__in=ACTIVE).order_by()  # there is one at most
     return systems.annotate(
         last_backup=Subquery(good.values("made_at")[:1]), active_rollback=Subquery(active.values("pk")[:1])
     )
@@ -54,8 +56,9 @@ def with_latest(systems: QuerySet[System]) -> QuerySet[Any]:
 
 @require_GET
 def systems(request: HttpRequest) -> HttpResponse:
-    listed = with_latest(System.objects.filter(retired=False))
-    return render(request, "rollbacks/systems.html", {"systems": listed, "may_add": may_manage(request)})
+    page = ByKeys(with_latest(System.objects.filter(retired=False)), PER_PAGE).get_page(request.GET.get("page"))
+    context = {"page": page, "systems": page.object_list, "may_add": may_manage(request)}
+    return render(request, "rollbacks/systems.html", context)
 
 
 def may_manage(request: HttpRequest) -> str:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,9 +12,12 @@ from django.utils import timezone
 
 from rollbacks.log_format import as_csv, markdown
 from rollbacks.models import Rollback, RollbackLogEntry, System
+from rollbacks.views import log
 from tests.conftest import asked
 
 ClientFor = Callable[[User], Client]
+# The test's client is no ASGI server: it takes a stream in one piece, and Django warns of that.
+pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
 
 
 def entry(rollback: Rollback, **changes: object) -> RollbackLogEntry:
@@ -47,32 +52,78 @@ def test_it_works(client_for: ClientFor, entries: list[RollbackLogEntry], audito
         ("?severity=apocalyptic", 2),
         ("?system=billing", 2),
         ("?page=99", 2),
+        ("?until=2025-01-01", 0),
+        ("?until=tomorrow", 2),
+        ("?severity=low&q=slow&outcome=reverted", 1),
+        ("?system=agents&severity=low", 1),
+        (f"?q={'x' * 101}", 2),
     ],
 )
+@pytest.mark.parametrize("many", [10_000, 0])
 def test_the_filter(
-    client_for: ClientFor, entries: list[RollbackLogEntry], oncall: User, query: str, found: int
+    client_for: ClientFor,
+    entries: list[RollbackLogEntry],
+    oncall: User,
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    found: int,
+    many: int,
 ) -> None:
+    """Where many are found they are asked for in another way: by neither way is an entry lost or found twice."""
+    monkeypatch.setattr(log, "MANY", many)
     response = client_for(oncall).get(f"/log/{query}")
     assert response.status_code == 200
     assert len(response.context["page"].object_list) == found
+    assert response.context["page"].paginator.count == found
 
 
-def test_exports(client_for: ClientFor, entries: list[RollbackLogEntry], auditor: User) -> None:
+def test_a_search_ends_and_says_where(
+    client_for: ClientFor, system: System, oncall: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "SEARCHED", 2)
+    now = timezone.now()
+    ages = [400, 2, 1, 0]
+    for days in ages:
+        entry(asked(system, oncall, reason=f"Slow for {days} days"), at=now - timedelta(days=days))
+    client = client_for(oncall)
+    shown = client.get("/log/?q=slow").content.decode()
+    assert [f"Slow for {days} days" in shown for days in ages] == [False, False, True, True]
+    assert "was searched for these words" in shown
+    further = client.get(f"/log/?q=slow&until={now - timedelta(days=2):%Y-%m-%d}").content.decode()
+    assert [f"Slow for {days} days" in further for days in ages] == [True, True, False, False]
+    assert "was searched for these words" not in further
+    assert text(client.get("/log/?q=slow&format=markdown")).count("### ") == 4, "an export reads all of them"
+
+
+def text(response: Any) -> str:
+    return b"".join(response).decode()
+
+
+@pytest.mark.parametrize("piece", [200, 1])
+def test_exports(
+    client_for: ClientFor,
+    entries: list[RollbackLogEntry],
+    auditor: User,
+    monkeypatch: pytest.MonkeyPatch,
+    piece: int,
+) -> None:
+    monkeypatch.setattr(log, "PIECE", piece)
     client = client_for(auditor)
     newest_first = [entries[1], entries[0]]
     got = client.get("/log/?format=markdown")
     assert got.headers["Content-Type"] == "text/markdown; charset=utf-8"
-    assert got.content.decode() == markdown(newest_first)
-    assert client.get("/log/?format=csv").content.decode() == as_csv(newest_first)
-    assert [row["id"] for row in json.loads(client.get("/log/?format=json&q=slow").content)] == [entries[1].rollback_id]
+    assert text(got) == markdown(newest_first)
+    assert text(client.get("/log/?format=csv")) == as_csv(newest_first)
+    found = json.loads(text(client.get("/log/?format=json&q=slow")))
+    assert [row["id"] for row in found] == [entries[1].rollback_id]
 
 
 def test_empty(client_for: ClientFor, system: System, oncall: User) -> None:
     client = client_for(oncall)
     assert "Nothing was rolled back yet." in client.get("/log/").content.decode()
     assert "No entry fits this filter." in client.get("/log/?q=x").content.decode()
-    assert client.get("/log/?format=markdown").content == b"## Rollback Log\n"
-    assert json.loads(client.get("/log/?format=json").content) == []
+    assert text(client.get("/log/?format=markdown")) == "## Rollback Log\n"
+    assert json.loads(text(client.get("/log/?format=json"))) == []
 
 
 def test_wrong_method(client_for: ClientFor, oncall: User) -> None:

@@ -53,8 +53,14 @@ class Command(BaseCommand):
         self.tell(f"Done in {time.monotonic() - began:.0f} s.")
 
     def play(self) -> None:
-        system = System.objects.get(name=layout.NAME)
-        oncall, lead = User.objects.get(username="oncall"), User.objects.get(username="techlead")
+        try:
+            system = System.objects.get(name=layout.NAME)
+            oncall, lead = User.objects.get(username="oncall"), User.objects.get(username="techlead")
+        except (System.DoesNotExist, User.DoesNotExist) as error:
+            raise CommandError(
+                "the portal that runs here has no sample, or no demo people (up --no-sample, PORTAL_DEMO=off). "
+                "Nothing was changed. End it, and play the demo in a portal of its own: make demo PORTAL_HOME=/tmp/demo"
+            ) from error
         point = self.back_up(system, oncall)
         incident = self.break_it(system, oncall)
         rollback = self.ask(system, point, incident, oncall)

@@ -28,4 +28,5 @@ class Command(ActingCommand):
         if json:
             self.finish({"entries": [row(entry) for entry in entries]})
         else:
-            self.stdout.write(FORMATS[format][1](entries), ending="")
+            for piece in FORMATS[format][1](entries):
+                self.stdout.write(piece, ending="")

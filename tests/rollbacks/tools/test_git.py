@@ -332,6 +332,17 @@ def test_a_dirty_tree_comes_back_exactly(root: Path, branch: str) -> None:
         assert (run(root, "status", "--porcelain"), git.tree_state(root)) == (status, state)
 
 
+def test_an_edit_in_the_same_second_as_the_last_commit_is_seen(root: Path) -> None:
+    """Of the same length, too: git then has only the index's age to tell that it has to read the file."""
+    write(root, "app.py", "version = 4\n")
+    run(root, "commit", "--quiet", "--all", "--message", "Four")
+    before = git.tree_state(root)
+    write(root, "app.py", "version = 5\n")
+    assert git.tree_state(root) != before
+    snapshot = git.snapshot(root, "failed-1", "as found")
+    assert run(root, "show", f"{snapshot}:app.py") == "version = 5"
+
+
 def test_an_untracked_file_that_the_target_has_too_comes_back(root: Path) -> None:
     run(root, "rm", "--quiet", "only1.txt")
     run(root, "commit", "--quiet", "--message", "Gone")
