@@ -131,13 +131,16 @@ def check(manifest: Manifest, point: Point) -> list[str]:
         wrong += [f"{path} was added since the restore point was made" for path in added]
     if "artifacts.tar.gz" in members and not wrong:
         archive.check(final / "artifacts.tar.gz")
-    known = {git.tagged(place, point.tag) for place in (manifest.root, mirror(manifest))} - {""}
-    if not known and is_empty(manifest.root):  # then it has to come from the remote, which is asked when it is needed
-        return wrong if members.get("remote") else [*wrong, f"the tag {point.tag} is in no repository here"]
-    if not known:
-        wrong.append(f"the tag {point.tag} is gone from the repository")
-    elif known != {point.commit}:
+    own = mirror(manifest)
+    anew = is_empty(manifest.root)
+    known = git.tagged(own if anew else manifest.root, point.tag)
+    if known and known != point.commit:
         wrong.append(f"the tag {point.tag} names another commit than {point.commit[:10]}")
+    elif not known and not anew:
+        hint = f" ({own} has it: fetch it from there)" if git.tagged(own, point.tag) == point.commit else ""
+        wrong.append(f"the tag {point.tag} is gone from the repository{hint}")
+    elif not known and not described(manifest, point.tag).get("remote"):
+        wrong.append(f"the tag {point.tag} is in no repository here")
     return wrong
 
 
@@ -152,9 +155,14 @@ def described(manifest: Manifest, tag: str) -> Facts:
 
 def kept_file(manifest: Manifest, point: Point, name: str) -> bytes | None:
     """A configuration file or a secret of the restore point; None when it does not hold it."""
-    folder = "secrets" if name in manifest.secrets else "config"
-    path = files.inside(place(manifest, point.tag) / folder, name)
+    path = file_of(manifest, point, name)
     return path.read_bytes() if path.is_file() else None
+
+
+def file_of(manifest: Manifest, point: Point, name: str) -> Path:
+    """Where the restore point keeps a configuration file or a secret."""
+    folder = "secrets" if name in manifest.secrets else "config"
+    return files.inside(place(manifest, point.tag) / folder, name)
 
 
 def kept_freeze(manifest: Manifest, point: Point) -> str:
@@ -277,6 +285,10 @@ def keep_history(context: Context) -> Facts:
     return {}
 
 
+def forget_history(context: Context) -> None:
+    git.delete_tag(mirror(context.manifest), context.goal["tag"])
+
+
 def push(context: Context) -> Facts:
     """A remote that is down does not spoil the backup: it is said, and the tag stays in the checkout."""
     if not context.manifest.push_tags:
@@ -307,7 +319,7 @@ PROCEDURE = Procedure(
     (
         PREFLIGHT,
         Step("tag", "Tag the current state", tag_state, undo=untag),
-        Step("history", "Keep the history beside the restore points", keep_history),
+        Step("history", "Keep the history beside the restore points", keep_history, undo=forget_history),
         Step("files", "Copy configuration and secrets", take_files, undo=drop_part),
         Step("artifacts", "Pack the artifacts", take_artifacts),
         Step("seal", "Freeze packages, write restore.sh, hash everything", write_down),

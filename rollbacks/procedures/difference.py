@@ -54,8 +54,7 @@ def configuration(name: str, live: bytes, wanted: bytes) -> list[dict[str, str]]
         return lines(name, live, wanted)
     before, after = flat(before), flat(after)
     keys = [key for key in {**before, **after} if before.get(key, ABSENT) != after.get(key, ABSENT)]
-    rows = [{"file": name, "key": key, "from": value(key, before), "to": value(key, after)} for key in keys]
-    return rows or lines(name, live, wanted)  # the same values, written in another way
+    return [{"file": name, "key": key, "from": value(key, before), "to": value(key, after)} for key in keys]
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:

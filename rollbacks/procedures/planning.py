@@ -7,7 +7,7 @@ from functools import wraps
 from pathlib import Path
 
 from rollbacks.procedures import backup, difference, stage
-from rollbacks.procedures.base import CannotPlan, Facts, Plan, Point, Request, Step
+from rollbacks.procedures.base import CannotPlan, Facts, Plan, Point, Request, Step, in_words
 from rollbacks.procedures.preflight import hide_own
 from rollbacks.tools import ToolError, environment, files, git
 from rollbacks.tools.manifest import Manifest
@@ -42,8 +42,8 @@ def guarded(make: Planner) -> Planner:
             return make(manifest, request)
         except CannotPlan:
             raise
-        except (ToolError, OSError) as error:
-            raise CannotPlan(str(error)) from error
+        except (ToolError, OSError, ValueError) as error:
+            raise CannotPlan(in_words(error)) from error
 
     return plan
 

@@ -239,7 +239,7 @@ def test_a_root_that_is_no_checkout_is_refused(agents: Manifest, tmp_path: Path)
 
 
 def test_a_root_inside_of_a_checkout_is_refused(agents: Manifest, checkout: Path) -> None:
-    assert "is no git checkout" in refused(replace(agents, root=checkout / "config"))
+    assert "is inside the checkout" in refused(replace(agents, root=checkout / "config"))
 
 
 def test_a_broken_restore_point_is_refused(context: Make, agents: Manifest) -> None:
