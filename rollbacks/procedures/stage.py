@@ -48,12 +48,12 @@ def lay_out_config(context: Context) -> None:
             continue
         for folder in (context.stage / "config", tree(context)):
             target = files.inside(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(target.parent)
             files.write(target, content, config_mode(context, name))
     for name in context.manifest.secrets:
         live, target = files.inside(context.root, name), files.inside(tree(context), name)
         if live.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(target.parent)
             files.copy(live, target)
 
 
