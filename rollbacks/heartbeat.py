@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from rollbacks.models import RollbackState, Run, StepOutput
@@ -28,13 +28,17 @@ LAST = 16 * 1024  # and, when it says more, its last ones
 
 class Heartbeat:
     """`with Heartbeat(run, token) as heart:`, then heart.attend(step) before each step; heart.say and heart.stopped
-    are what the step is given."""
+    are what the step is given.
+
+    `lost` is set once it is known, or has to be feared, that somebody else holds the run; then it stays so.
+    """
 
     def __init__(self, run: int, token: int) -> None:
         self.run, self.token = run, token
         self.lock = threading.Lock()
         self.ended = threading.Event()
-        self.stop = threading.Event()
+        self.lost = threading.Event()
+        self.aborted = threading.Event()
         self.renewed = time.monotonic()
         self.step = 0
         self.undoing = False
@@ -69,8 +73,6 @@ class Heartbeat:
             self.stream = mask.Stream(mask.Masker([*secrets, *own, settings.SECRET_KEY]))
             self.kept = self.dropped = 0
             self.last = ""
-            if not undoing:
-                self.stop.clear()
 
     def measure_with(self, manifest: Manifest, file: Path) -> None:
         """Have the health URL asked all through the run; the prober of a worker that died goes on as ours."""
@@ -83,7 +85,10 @@ class Heartbeat:
             self.keep(self.stream.feed(text))
 
     def stopped(self) -> bool:
-        return self.stop.is_set() and not self.undoing
+        """Asked by the step: a lease that could not be renewed in time may be somebody else's by now."""
+        if time.monotonic() - self.renewed > settings.LEASE_SECONDS:
+            self.lost.set()
+        return self.lost.is_set() or (self.aborted.is_set() and not self.undoing)
 
     def flush(self) -> None:
         """Store what is still held back: a step's end."""
@@ -97,15 +102,14 @@ class Heartbeat:
     # --- the thread ---
 
     def beat(self) -> None:
+        """Whatever fails, the pulse goes on: the lease hangs on it, and without one two workers would be at work."""
         while not self.ended.wait(BATCH_SECONDS):
-            try:
-                self.store()
-                self.measure()
-                self.renew()
-            except DatabaseError:
-                log.exception("heartbeat of run %s: the database did not answer", self.run)
-                if time.monotonic() - self.renewed > settings.LEASE_SECONDS:
-                    self.stop.set()  # somebody else may hold the lease by now
+            for part in (self.renew, self.store, self.measure):
+                try:
+                    part()
+                except Exception:
+                    log.exception("heartbeat of run %s", self.run)
+                    connections.close_all()  # a database that was restarted is asked anew
         connections.close_all()
 
     def keep(self, text: str) -> None:
@@ -118,10 +122,20 @@ class Heartbeat:
             self.last = (self.last + text[room:])[-LAST:]
 
     def store(self) -> None:
+        """What was said, into the step's output; kept for the next time when the database does not take it now."""
         with self.lock:
             text, self.pending, step = "".join(self.pending), [], self.step
-        if text and step:
-            StepOutput.objects.create(step_id=step, text=text)
+        if not text or not step:
+            return
+        try:
+            with transaction.atomic():
+                ours = Run.objects.select_for_update(of=("self",), no_key=True).filter(pk=self.run, token=self.token)
+                if ours.first() is not None:
+                    StepOutput.objects.create(step_id=step, text=text)
+        except Exception:
+            with self.lock:
+                self.pending.insert(0, text)
+            raise
 
     def measure(self) -> None:
         """The downtime so far, for the clock on the page; written only when it changes."""
@@ -132,20 +146,21 @@ class Heartbeat:
         before = seen.down_seconds - (seen.until - seen.down_since if seen.down_since else 0.0)
         now = {"down_before": round(before, 3), "down_since": seen.down_since}
         if now != self.measured:
+            Run.objects.filter(pk=self.run, token=self.token, ended_at=None).update(measured=now)
             self.measured = now
-            Run.objects.filter(pk=self.run, token=self.token).update(measured=now)
 
     def renew(self) -> None:
-        if time.monotonic() - self.renewed < settings.LEASE_SECONDS / 3:
-            self.look_for_abort()
+        self.look_for_abort()
+        began = time.monotonic()
+        if self.lost.is_set() or began - self.renewed < settings.LEASE_SECONDS / 3:
             return
         until = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
         if Run.objects.filter(pk=self.run, token=self.token).update(lease_until=until):
-            self.renewed = time.monotonic()
+            self.renewed = began
         else:
-            self.stop.set()
+            self.lost.set()
 
     def look_for_abort(self) -> None:
         gone = [RollbackState.REVERTING, RollbackState.HELD]
-        if not self.stop.is_set() and Run.objects.filter(pk=self.run, rollback__state__in=gone).exists():
-            self.stop.set()
+        if not self.aborted.is_set() and Run.objects.filter(pk=self.run, rollback__state__in=gone).exists():
+            self.aborted.set()

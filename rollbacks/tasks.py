@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 FACTS_SECONDS = 10  # between two looks at what is deployed
 AT_ONCE = 16  # systems whose health one worker asks for at the same time
+HINT_SECONDS = 600  # for which a sweeper's hint is kept: where nobody takes them, they must not pile up
 
 
 @shared_task
@@ -33,9 +34,9 @@ def carry(run: int) -> None:
 @shared_task
 def sweep() -> None:
     """Hand on what has no living lease, what was approved but never started, and end what has expired."""
-    runner.expire()
     for run in runner.due():
-        send(carry, run.system.queue, run.pk)
+        send(carry, run.system.queue, run.pk, expires=HINT_SECONDS)
+    runner.expire()
 
 
 @shared_task
@@ -52,10 +53,14 @@ def look(host: str) -> None:
     urls = [system.manifest.health_url for system in systems]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = list(pool.map(lambda url: probe.health(url) if url else None, urls))
-    for system, health in zip(systems, seen, strict=True):
-        turned = runner.look(system, health)
-        if turned or system.facts_at is None or (timezone.now() - system.facts_at).total_seconds() > FACTS_SECONDS:
+    turned = [system for system, health in zip(systems, seen, strict=True) if runner.look(system, health)]
+    for system in systems:  # afterwards: no system's health waits for the files of another
+        if system in turned or is_stale(system):
             runner.refresh(system)
+
+
+def is_stale(system: System) -> bool:
+    return system.facts_at is None or (timezone.now() - system.facts_at).total_seconds() > FACTS_SECONDS
 
 
 def hint(run: Run) -> None:

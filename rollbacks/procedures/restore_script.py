@@ -10,7 +10,8 @@ from rollbacks.tools.manifest import Manifest
 SCRIPT = r"""#!/bin/bash
 # Brings {name} back to restore point {tag}, without the portal.
 #
-#   restore.sh [--code-only] [ROOT]     ROOT is the checkout ({root} unless given)
+#   restore.sh [--code-only] [ROOT]     ROOT is the checkout ({root} unless given);
+#                                       --code-only leaves the artifacts as they are
 #   restore.sh --check                  only reads the restore point back
 #
 # What it does: checks every hash, keeps the uncommitted changes of the checkout in a git stash, stops the service,
@@ -27,7 +28,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --code-only) code_only=1 ;;
     --check) check_only=1 ;;
-    -h|--help) sed -n '2,9p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,11p' "$0"; exit 0 ;;
     -*) echo "unknown option $1: see --help" >&2; exit 2 ;;
     *) root=$1 ;;
   esac
@@ -46,39 +47,66 @@ if wrong:
 print("   %d files, every hash is right" % len(listed))
 PYTHON
 [ -z "$check_only" ] || exit 0
-git -C "$root" rev-parse --verify --quiet "$tag^{{commit}}" >/dev/null || git -C "$root" fetch --tags --quiet origin
-git -C "$root" rev-parse --verify --quiet "$tag^{{commit}}" >/dev/null || {{
+git -C "$root" rev-parse --git-dir >/dev/null 2>&1 || {{
+  echo "$root is no git checkout. Nothing was changed. Clone the system there, then run this again." >&2; exit 1; }}
+root=$(cd "$root" && pwd)
+known() {{ git -C "$root" rev-parse --verify --quiet "refs/tags/$tag^{{commit}}" >/dev/null; }}
+known || git -C "$root" fetch --tags --quiet origin || true
+known || {{
   echo "The tag $tag is not in $root. Nothing was changed. Fetch it from the remote, then run this again." >&2; exit 1; }}
 aside=$root/.rollback/by-hand-$(date +%Y%m%d-%H%M%S)
 mkdir -p "$aside"
 
 echo "2. Building the environment beside the live one (the service still runs)"
-new=$aside/environment
-python=$(readlink -f "$root/{environment_dir}/bin/python" 2>/dev/null || command -v python3)
-"$python" -m venv "$new"
+new=
 if [ -s "$here/requirements.backup.txt" ]; then
+  new=$aside/environment
+  python=$(readlink -e "$root"/{environment_dir}/bin/python || command -v python3)
+  "$python" -m venv "$new"
   (cd "$root" && "$new/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.backup.txt")
 fi
 
 echo "3. Stopping $name"
 {stop}
-restart() {{ {start}; }}
-trap restart EXIT   # whatever goes wrong below, the service is started again
+restart() {{
+  {start}
+}}
+failed() {{
+  echo "Not restored. {name} is started again; what was there before is in git stash (if uncommitted) and in $aside" >&2
+  restart
+}}
+trap failed EXIT   # whatever goes wrong below, the service is started again
 
 echo "4. Checking out $tag"
-git -C "$root" add -A -- . ':!.rollback' 2>/dev/null || true
-git -C "$root" stash push --quiet --message "as found by restore.sh $tag" 2>/dev/null || true
+ignored=$(git -C "$root" config --path core.excludesFile || echo "${{HOME:-}}/.config/git/ignore")
+[ ! -r "$ignored" ] || cat "$ignored" > "$aside/hidden"
+printf '%s\n' {hidden} >> "$aside/hidden"   # what git does not track there stays where it is
+git -C "$root" -c core.excludesFile="$aside/hidden" stash push --quiet --include-untracked \
+  --message "as found by restore.sh $tag"
 git -C "$root" checkout --quiet --force --detach "$tag"
 
 echo "5. Switching the environment in"
-if [ -e "$root/{environment_dir}" ] || [ -L "$root/{environment_dir}" ]; then
-  mv "$root/{environment_dir}" "$aside/environment-as-found"
+if [ -n "$new" ]; then
+  if [ -e "$root"/{environment_dir} ] || [ -L "$root"/{environment_dir} ]; then
+    mv "$root"/{environment_dir} "$aside/environment-as-found"
+  fi
+  mkdir -p "$(dirname "$root"/{environment_dir})"
+  ln -s "$new" "$root"/{environment_dir}
+else
+  echo "   the restore point names no packages: the environment stays as it is"
 fi
-ln -s "$new" "$root/{environment_dir}"
 
-echo "6. Restoring configuration and secrets"
+echo "6. Restoring configuration and secrets (what was there is in $aside)"
 for part in config secrets; do
-  [ ! -d "$here/$part" ] || cp -a "$here/$part/." "$root/"
+  [ -d "$here/$part" ] || continue
+  (cd "$here/$part" && find . -type f -print0) | while IFS= read -r -d '' file; do
+    if [ -e "$root/$file" ]; then
+      mkdir -p "$aside/$part/$(dirname "$file")"
+      cp -a "$root/$file" "$aside/$part/$file"
+    fi
+    mkdir -p "$root/$(dirname "$file")"
+    cp -a "$here/$part/$file" "$root/$file"
+  done
 done
 
 if [ -z "$code_only" ] && [ -f "$here/artifacts.tar.gz" ]; then
@@ -115,6 +143,7 @@ PYTHON"""
 def script(manifest: Manifest, tag: str) -> str:
     """The text of restore.sh for one restore point."""
     manager = service.for_service(manifest.service)
+    hidden = (manifest.state_dir.name, manifest.environment_dir, *manifest.unwatched)
     return SCRIPT.format(
         name=manifest.name,
         tag=tag,
@@ -122,7 +151,8 @@ def script(manifest: Manifest, tag: str) -> str:
         name_q=shlex.quote(manifest.name),
         tag_q=shlex.quote(tag),
         root_q=shlex.quote(str(manifest.root)),
-        environment_dir=manifest.environment_dir,
+        environment_dir=shlex.quote(manifest.environment_dir),
+        hidden=" ".join(shlex.quote(f"/{name}") for name in hidden),
         stop=f"{manager.by_hand('stop')} || true",
         start=manager.by_hand("start"),
         artifacts=" ".join(shlex.quote(name) for name in manifest.artifacts),

@@ -36,6 +36,7 @@ def lay_out_tree(context: Context) -> Facts:
     git.add_worktree(context.root, tree(context), commit)
     context.say(f"{commit[:10]} laid out beside the live tree\n")
     lay_out_files(context)
+    files.sync(context.stage)  # who goes on after a power cut finds it as it was laid out
     return {"commit": commit}
 
 
@@ -56,7 +57,7 @@ def lay_out_files(context: Context) -> None:
             continue
         for folder in (tree(context), *([files_dir(context)] if moved else [])):
             target = files.inside(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            files.make_folder(target.parent)
             files.write(target, content, mode_of(context, name))
 
 

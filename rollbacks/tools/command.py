@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from rollbacks.tools import ToolError
+from rollbacks.tools import ToolError, guard
 
 TAIL = 64 * 1024  # characters of output that a Result keeps
 PIPE = 1024 * 1024  # bytes that a pipe can still hold when its writer has ended; more is a child's child writing on
@@ -96,6 +96,7 @@ def run(
 
     Raises CommandFailed (also when it cannot be started), CommandTimeout after `timeout` seconds, CommandStopped.
     """
+    guard.ask()
     began = time.monotonic()
     try:
         child = subprocess.Popen(

@@ -64,6 +64,12 @@ def keep_owner(number: int, before: os.stat_result | None, mode: int | None) -> 
         os.fchown(number, before.st_uid, before.st_gid)
 
 
+def make_folder(path: Path) -> None:
+    """The folder with all above it, where there is none yet."""
+    guard.ask()
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
 def sync_directory(path: Path) -> None:
     number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -444,7 +444,7 @@ def is_under(path: str, places: Sequence[str]) -> bool:
 def add_worktree(root: Path, path: Path, commit: str) -> None:
     """A detached work tree of the commit, made anew whatever a killed worker left there."""
     remove_worktree(root, path)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.make_folder(path.parent)
     git(root, "worktree", "add", "--detach", "--force", "--end-of-options", str(path), commit)
 
 
