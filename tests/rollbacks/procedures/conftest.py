@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rollbacks.procedures import backup, code
+from rollbacks.procedures import backup, code, planning
 from rollbacks.procedures.base import Context, Point, Request, Step
 from rollbacks.tools import manifest, probe
 from rollbacks.tools.manifest import Manifest
@@ -50,7 +50,7 @@ def context(said: Words) -> Callable[..., Context]:
     """context(manifest, goal={…}): what a step is given."""
 
     def make(of: Manifest, **changes: Any) -> Context:
-        goal, found = changes.pop("goal", {}), changes.pop("found", {})
+        goal, found = {**planning.STAYS, **changes.pop("goal", {})}, changes.pop("found", {})
         given: dict[str, Any] = {
             "run": 1,
             "token": 1,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rollbacks.procedures import backup, safety
+from rollbacks.procedures import backup, planning, safety
 from rollbacks.procedures.base import Point, StepFailed
 from rollbacks.procedures.preflight import PREFLIGHT
 from rollbacks.procedures.safety import SAFETY
@@ -124,7 +124,9 @@ def test_an_ignored_file_that_the_target_would_overwrite_is_kept(
     (checkout / ".gitignore").write_text(".venv\nlogs\nartifacts\n.env\ndata.txt\n")
     git(checkout, "commit", "-qam", "Ignore data")
     (checkout / "data.txt").write_text("of the host\n")
-    mine = replace(planned(agents), essence={"goal": {"commit": git(checkout, "rev-parse", "tracking")}})
+    mine = replace(
+        planned(agents), essence={"goal": {**planning.STAYS, "commit": git(checkout, "rev-parse", "tracking")}}
+    )
     carry(mine, PREFLIGHT, SAFETY)
     assert git(checkout, "show", f"{TAG}:data.txt") == "of the host"
 

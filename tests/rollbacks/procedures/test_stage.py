@@ -70,7 +70,7 @@ def test_configuration_and_secrets_are_laid_out_as_they_will_be(
     (checkout / "config/agents.json").chmod(0o600)
     mine = planned(agents)
     carry(mine, PREFLIGHT, WORKTREE)
-    for folder in (stage.tree(mine), mine.stage / "config"):
+    for folder in (stage.tree(mine), stage.files_dir(mine)):
         assert (folder / "config/agents.json").read_text() == '{"model": "edited on the host"}'
         assert (folder / "config/agents.json").stat().st_mode & 0o777 == 0o600
     assert (stage.tree(mine) / ".env").read_text() == "API_TOKEN=super-secret-token\n"
@@ -84,7 +84,7 @@ def test_configuration_of_a_restore_point_is_laid_out_with_its_mode(
     (checkout / "config/agents.json").unlink()
     mine = planned(agents, Request(TAG, point, with_configuration=True))
     carry(mine, PREFLIGHT, WORKTREE)
-    laid = mine.stage / "config/config/agents.json"
+    laid = stage.files_dir(mine) / "config/agents.json"
     assert json.loads(laid.read_text()) == {"model": "small", "api_key": "k1"}
     assert laid.stat().st_mode & 0o777 == 0o600
 
