@@ -225,7 +225,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     """A backup's goal is only its name: `request.target` is the tag. Raises CannotPlan."""
     try:
         git.check_checkout(manifest.root)
-    except git.GitError as error:
+    except (git.GitError, OSError) as error:
         raise CannotPlan(str(error)) from error
     goal = {"tag": request.target, "message": "Pre-deployment backup"}
     return Plan({"goal": goal, "found": {}, "steps": [step.name for step in PROCEDURE.steps]}, {})
