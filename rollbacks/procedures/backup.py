@@ -83,6 +83,7 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
         }
         files.write(into / "manifest.json", json.dumps(described, indent=1, sort_keys=True).encode())
         files.sync(into)
+        files.sync(manifest.root)  # the tag and its commit: often another file system
         into.rename(final)
         files.sync(manifest.backups)
     return described_point(manifest, tag)

@@ -35,6 +35,7 @@ def lay_out_tree(context: Context) -> Facts:
     git.add_worktree(context.root, tree(context), commit)
     context.say(f"{commit[:10]} laid out beside the live tree\n")
     lay_out_config(context)
+    files.sync(context.stage)  # who goes on after a power cut finds it as it was laid out
     return {"commit": commit}
 
 

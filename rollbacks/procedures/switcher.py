@@ -49,6 +49,7 @@ class Switch:
     def run(self) -> journal.Journal:
         status = self.service.status()
         if self.is_reached(status):
+            files.sync(self.root)  # who did it may have been killed before
             say("already switched")
             return dict(self.written.get("done") or self.seen(status.pid))
         stopped_at = time.time()
@@ -108,11 +109,17 @@ class Switch:
             return False
         if self.written.get("done"):
             return True
+        if self.goal["snapshot"] or self.is_torn():
+            return False
         process = probe.process(status.pid)
-        is_new = (
-            status.pid != self.written["old_pid"] and process and process.started_at >= self.written["began"] - TICK
-        )
-        return bool(is_new and not self.goal["snapshot"])
+        since = self.written["began"] - TICK
+        return bool(status.pid != self.written["old_pid"] and process and process.started_at >= since)
+
+    def is_torn(self) -> bool:
+        """Has a power cut taken the content of a file? HEAD may outlive it, and so the service may come up again."""
+        others = [*self.goal["config"], *self.goal["unwatched"]]
+        changed = [Path(each.path) for each in git.uncommitted(self.root) if each.kind != "untracked"]
+        return any(not any(path.is_relative_to(other) for other in others) for path in changed)
 
     def seen(self, pid: int) -> journal.Journal:
         """What a switch that was cut short before its last line would have written."""
