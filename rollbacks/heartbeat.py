@@ -45,7 +45,7 @@ class Heartbeat:
         self.stream = mask.Stream(mask.Masker([]))
         self.pending: list[str] = []
         self.kept = self.dropped = 0
-        self.last = ""
+        self.last = self.unmasked = ""
         self.measured: dict[str, float | None] = {}
         self.prober_file: Path | None = None
 
@@ -72,7 +72,7 @@ class Heartbeat:
             self.step, self.undoing = step, undoing
             self.stream = mask.Stream(mask.Masker([*secrets, *own, settings.SECRET_KEY]))
             self.kept = self.dropped = 0
-            self.last = ""
+            self.last = self.unmasked = ""
 
     def measure_with(self, manifest: Manifest, file: Path) -> None:
         """Have the health URL asked all through the run; the prober of a worker that died goes on as ours."""
@@ -82,7 +82,11 @@ class Heartbeat:
 
     def say(self, text: str) -> None:
         with self.lock:
-            self.keep(self.stream.feed(text))
+            if self.kept < KEPT:
+                self.keep(self.stream.feed(text))
+            else:  # masking takes a second for each megabyte: from here on only what will be shown is masked
+                self.dropped += len(text)
+                self.unmasked = (self.unmasked + text)[-4 * LAST :]
 
     def stopped(self) -> bool:
         """Asked by the step: a lease that could not be renewed in time may be somebody else's by now."""
@@ -93,10 +97,14 @@ class Heartbeat:
     def flush(self) -> None:
         """Store what is still held back: a step's end."""
         with self.lock:
-            self.keep(self.stream.close())
+            if self.unmasked:
+                self.last = (self.last + self.masked_end())[-LAST:]
+            else:
+                self.keep(self.stream.close())
             if self.dropped:
-                self.pending.append(f"\n… {self.dropped} characters are not kept …\n{self.last}")
-                self.dropped, self.last = 0, ""
+                left_out = max(0, self.dropped - len(self.last))
+                self.pending.append(f"\n… {left_out} characters are not kept …\n{self.last}")
+                self.dropped, self.last, self.unmasked = 0, "", ""
         self.store()
 
     # --- the thread ---
@@ -120,6 +128,14 @@ class Heartbeat:
         if text[room:]:
             self.dropped += len(text[room:])
             self.last = (self.last + text[room:])[-LAST:]
+
+    def masked_end(self) -> str:
+        """What was said last, masked. Where its beginning was cut off, half a secret may stand there."""
+        if len(self.unmasked) == 4 * LAST:
+            self.stream.close()
+            line, ended, rest = self.unmasked.partition("\n")
+            self.unmasked = rest if ended else line[mask.HELD_BACK :]
+        return self.stream.feed(self.unmasked) + self.stream.close()
 
     def store(self) -> None:
         """What was said, into the step's output; kept for the next time when the database does not take it now."""

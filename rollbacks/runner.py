@@ -709,6 +709,8 @@ def backup_turn(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     if run.ended_at is not None:
         return False
     if run.started_at is None:
+        if trouble := why_no_backup(run):
+            return backup_ended(mine, trouble)
         with held(mine) as row:
             lay_out_steps(row, "backup", run.system.manifest_text)
         return True
@@ -719,6 +721,16 @@ def backup_turn(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     if run.steps.exclude(state=StepState.DONE).exists():
         return True  # a step failed: undo what was made
     return backup_ended(mine, "")
+
+
+def why_no_backup(run: Run) -> str:
+    """ "" or why it cannot be made. Only reads: where the system is not, nothing is written either, no fence."""
+    assert run.restore_point is not None
+    try:
+        PROCEDURES["backup"].plan(run.system.manifest, base.Request(run.restore_point.tag))
+    except ToolError as error:
+        return base.in_words(error)
+    return ""
 
 
 def backup_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:

@@ -84,6 +84,7 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
         }
         files.write(into / "manifest.json", json.dumps(described, indent=1, sort_keys=True).encode())
         files.sync(into)
+        files.sync(manifest.root)  # the tag and its commit: often another file system
         into.rename(final)
         files.sync(manifest.backups)
     return described_point(manifest, tag)
@@ -307,7 +308,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     """A backup's goal is only its name: `request.target` is the tag. Raises CannotPlan."""
     try:
         git.check_checkout(manifest.root)
-    except git.GitError as error:
+    except (git.GitError, OSError) as error:
         raise CannotPlan(str(error)) from error
     goal = {"tag": request.target, "message": "Pre-deployment backup"}
     return Plan({"goal": goal, "found": {}, "steps": [step.name for step in PROCEDURE.steps]}, {})

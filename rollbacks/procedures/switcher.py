@@ -51,6 +51,7 @@ class Switch:
     def run(self) -> journal.Journal:
         status = self.service.status()
         if self.is_reached(status):
+            files.sync(self.root)  # who did it may have been killed before
             say("already switched")
             return dict(self.written.get("done") or self.seen(status.pid))
         stopped_at = time.time()
@@ -165,11 +166,17 @@ class Switch:
             return False
         if self.written.get("done"):
             return True
+        if self.goal["back"] or self.goal["reset"] or self.is_torn():
+            return False
         process = probe.process(status.pid)
-        is_new = (
-            status.pid != self.written["old_pid"] and process and process.started_at >= self.written["began"] - TICK
-        )
-        return bool(is_new and not self.goal["back"] and not self.goal["reset"])
+        since = self.written["began"] - TICK
+        return bool(status.pid != self.written["old_pid"] and process and process.started_at >= since)
+
+    def is_torn(self) -> bool:
+        """Has a power cut taken the content of a file? HEAD may outlive it, and so the service may come up again."""
+        goal = self.goal
+        ignoring = (*goal["files"], *goal["unwatched"])
+        return bool(goal["commit"]) and git.differs(self.root, goal["commit"], only=goal["paths"], ignoring=ignoring)
 
     def seen(self, pid: int) -> journal.Journal:
         """What a switch that was cut short before its last line would have written."""
@@ -178,7 +185,7 @@ class Switch:
         return {"pid": pid, "stopped_at": began, "started_at": began}
 
     def in_place(self) -> bool:
-        """Are code, environment, files and artifacts there, on disk?"""
+        """Are code, environment, files and artifacts there?"""
         goal = self.goal
         wanted = goal["environment"]
         put = all(files.same(Path(source), self.root / name) for name, source in goal["files"].items())
@@ -186,18 +193,8 @@ class Switch:
         linked = not wanted or self.live.resolve() == Path(wanted).resolve()
         moved = not any(Path(new).exists() for new in goal["directories"].values())
         back = not any((self.aside / "artifacts" / name).exists() for name in goal["directories_back"])
-        return put and gone and linked and moved and back and self.code_in_place()
-
-    def code_in_place(self) -> bool:
-        goal = self.goal
-        if not goal["commit"]:
-            return True
-        if git.head(self.root).commit != goal["commit"]:
-            return False
-        if goal["snapshot"]:  # with uncommitted changes: whether all of them are back is verified afterwards
-            return True
-        ignoring = (*goal["files"], *goal["unwatched"])
-        return not git.differs(self.root, goal["commit"], only=goal["paths"], ignoring=ignoring)
+        code = not goal["commit"] or git.head(self.root).commit == goal["commit"]
+        return put and gone and linked and moved and back and code
 
 
 def say(text: str) -> None:

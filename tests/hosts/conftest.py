@@ -21,7 +21,8 @@ from django.core.management import call_command
 from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
-from tests.hosts.host import Host, portal_layer
+from tests.hosts.host import Host
+from tests.hosts.layer import portal_layer
 from tests.hosts.managed import Managed
 from tests.hosts.portal import Portal, postgres, redis, watcher_and_scheduler
 
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.hosts)
             item.add_marker(pytest.mark.real_broker)
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(300, func_only=True))
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +93,8 @@ def host(make_host: MakeHost) -> Host:
 
 @pytest.fixture
 def agents(portal: Portal, host: Host) -> Managed:
+    host.start()  # whatever the test before has left of it
+    host.start_worker()
     number = next(NUMBERS)
     managed = Managed(host, f"agents-{number}", 8100 + number)
     managed.lay_out()

@@ -47,6 +47,7 @@ def edit(home: Path) -> dict[str, Any]:
 def look(home: Path) -> dict[str, Any]:
     """All that a rollback may change, by its hashes."""
     root = layout.root(home)
+    staged = [each for each in root.glob(".rollback/stage/*/tree") if each.is_dir()]
     live = environment.current(root / ".venv")
     return {
         "commit": git.head(root).commit,
@@ -57,6 +58,7 @@ def look(home: Path) -> dict[str, Any]:
         "packages": environment.freeze(root / ".venv"),
         "environment": [live.kind, live.target],
         "files": {name: files.sha256(root / name) for name in WATCHED},
+        "staged": [[each.path for each in git.uncommitted(tree)] for tree in staged],
         "broken": layout.git(root, "fsck", "--no-dangling", "--no-progress"),
     }
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from portal.sample import layout
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("host.sh")
@@ -25,8 +19,6 @@ PORTAL = Path("/opt/portal")
 PYTHON = PORTAL / ".venv/bin/python"
 WHEELS = Path("/srv/wheels")
 OWNER = "portal"  # the worker's user, who owns the systems and runs their services
-DEBIAN_PYTHON = "3.11"  # of the hosts' suite, bookworm
-SEEDS = ("pip", "setuptools", "wheel")  # what uv puts into a new environment
 OWNERS = (  # the owner's environment: no package index can be reached
     "HOME=/var/lib/portal",
     "PIP_NO_INDEX=1",
@@ -42,11 +34,6 @@ chown {OWNER}: /srv
 chmod 0600 /etc/portal/worker.env
 systemctl daemon-reload
 systemctl enable --quiet --now portal-worker
-"""
-INSTALL = f"""
-set -e
-python3 -m venv {PORTAL}/.venv
-{PYTHON} -m pip install --quiet --no-index --find-links {WHEELS} --require-hashes -r {PORTAL}/requirements.txt
 """
 
 
@@ -87,8 +74,15 @@ class Host:
         self.script("destroy")
         self.script("create")
 
-    def start(self) -> None:
+    def start(self, *, worker: bool = True) -> None:
+        """Without its worker it can be looked at as it came up, before anybody goes on."""
+        wanted = self.tree / "etc/systemd/system/multi-user.target.wants/portal-worker.service"
+        if not worker:
+            wanted.unlink()
         self.script("start")
+
+    def start_worker(self) -> None:
+        self.run("systemctl", "enable", "--quiet", "--now", "portal-worker")
 
     def kill(self) -> None:
         """A power cut: what was not synced is lost."""
@@ -170,59 +164,3 @@ def copy_code(place: Path) -> None:
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-
-
-# --- what lies over the base tree of every host ---------------------------------------------------------------------
-
-
-def portal_layer() -> Path:
-    """What the portal and the sample need of a package index: installed on a host once, kept beside the base tree.
-
-    Hosts reach no index. What they install later, they find in WHEELS.
-    """
-    wanted = [PROJECT / "requirements.txt", *sorted(layout.RELEASES.rglob("requirements.txt")), Path(__file__)]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in wanted)).hexdigest()[:12]
-    layer = STATE / f"portal-{digest}"
-    if not layer.exists():
-        for old in STATE.glob("portal-*"):
-            shutil.rmtree(old)
-        with installed() as tree:
-            made = layer.with_name(f".{layer.name}.{os.getpid()}")
-            for part in (PORTAL / ".venv", WHEELS):
-                target = made / str(part).lstrip("/")
-                target.parent.mkdir(parents=True)
-                subprocess.run(["cp", "-a", str(tree / str(part).lstrip("/")), str(target)], check=True)
-            made.rename(layer)
-    return layer
-
-
-@contextmanager
-def installed() -> Iterator[Path]:
-    """The tree of a host on which the portal's requirements were installed."""
-    builder = Host("builder")
-    builder.create()
-    try:
-        builder.start()
-        tree = builder.tree
-        with tempfile.TemporaryDirectory(prefix="portal-wheels-") as wheels:
-            download(Path(wheels))
-            shutil.copytree(wheels, tree / str(WHEELS).lstrip("/"), copy_function=shutil.copyfile)
-        builder.write(PORTAL / "requirements.txt", (PROJECT / "requirements.txt").read_text())
-        builder.shell(INSTALL)
-        yield tree
-    finally:
-        builder.destroy()
-
-
-def download(wheels: Path) -> None:
-    """Of the portal's requirements all, whatever this Python's markers say: the host's is another one."""
-    wheels.chmod(0o755)
-    wanted = wheels / "requirements.txt"
-    wanted.write_text(re.sub(r" ; [^\\\n]+", " ", (PROJECT / "requirements.txt").read_text()))
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--quiet", "--dest", str(wheels)]
-    pip += ["--only-binary", ":all:", "--python-version", DEBIAN_PYTHON]
-    subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", str(wanted)], check=True)
-    wanted.unlink()
-    for listed in sorted(layout.RELEASES.rglob("requirements.txt")):
-        subprocess.run([*pip, "-r", str(listed)], check=True)
-    subprocess.run([*pip, *SEEDS], check=True)

@@ -82,6 +82,16 @@ class Managed:
         self.host.write(f"/etc/systemd/system/{self.name}.service.d/test.conf", f"[Service]\n{text}\n")
         self.host.run("systemctl", "daemon-reload")
 
+    def forget_unit_changes(self) -> None:
+        """Also while the host is off."""
+        (self.host.tree / f"etc/systemd/system/{self.name}.service.d/test.conf").unlink()
+
+    def commit(self, name: str, content: str) -> None:
+        """A change that is deployed by itself: it needs no restart."""
+        self.inside(name).write_text(content)
+        for words in (["add", name], ["commit", "--quiet", "--message", content]):
+            self.host.as_owner("git", "-C", str(self.root), *words)
+
     def guest(self, verb: str) -> dict[str, Any]:
         """Raises HostError."""
         said = self.host.as_owner(str(PYTHON), "-m", "tests.hosts.guest", verb, str(self.home))

@@ -92,6 +92,10 @@ class Portal:
 
         assert wait_until(there, PATIENCE, pause=0.005), f"{name} is not {state}\n{self.story(rollback)}"
 
+    def tag(self, managed: Managed, name: str) -> str:
+        """The commit of a tag, on the host."""
+        return managed.host.as_owner("git", "-C", str(managed.root), "rev-parse", f"{name}^{{commit}}")
+
     def story(self, rollback: Rollback) -> str:
         """What an auditor reads, for the words of a failing test."""
         said = [f"{step.name} {step.state}: {step.trouble}" for step in rollback.run.steps.all()]

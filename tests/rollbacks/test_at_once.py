@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PEOPLE = 6
 ROUNDS = 50
-FEW = 15
+FEW = 8
 PLAN = Plan({"goal": {}, "found": {}, "steps": []}, {})
 Deed = Callable[[], Any]
 AtOnce = Callable[..., list[Any]]
@@ -183,7 +183,7 @@ def test_approve_and_expire(
 
 def test_two_requests_for_one_system(at_once: AtOnce, system: System, oncall: User, oncall2: User) -> None:
     """Both may be asked for; two workers plan them in the same instant, and one is refused with the other's number."""
-    for _ in range(3):
+    for _ in range(2):
         first, second = at_once(partial(asked, system, oncall), partial(asked, system, oncall2))
         at_once(partial(runner.carry, first.run.pk), partial(runner.carry, second.run.pk))
         for each in (first, second):  # the one whose worker found the system busy waits for the sweeper

@@ -18,7 +18,7 @@ def file(checkout: Path) -> Path:
     return written
 
 
-def test_it_works(manage: Manage, file: Path, checkout: Path, tech_lead: User) -> None:
+def test_it_works(manage: Manage, give: Give, file: Path, checkout: Path, tech_lead: User) -> None:
     said = manage("add_system", file, "--json")
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[0] == "agents was added."
@@ -26,7 +26,7 @@ def test_it_works(manage: Manage, file: Path, checkout: Path, tech_lead: User) -
     system = System.objects.get()
     assert system.manifest.root == checkout
     file.write_text(manifest_text(checkout, test="invoke test"))
-    assert manage("add_system", file, "--as", "techlead", "--json").json == {"system": "agents", "created": False}
+    assert give("add_system", file, "--as", "techlead", "--json").json == {"system": "agents", "created": False}
     assert System.objects.get().manifest.commands == {"test": "invoke test"}
     assert [(row.move, row.actor_name) for row in rows_of(system)] == [
         ("change", "Henrik Lindqvist"),

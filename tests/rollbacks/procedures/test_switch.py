@@ -516,6 +516,20 @@ def test_one_whose_last_line_was_never_written_is_recognised(planned: Planned, o
     assert served.pid == pid == mine.facts["switch"]["pid"]
 
 
+def test_a_file_that_a_power_cut_has_emptied_is_put_in_place_again(
+    planned: Planned, of: Manifest, served: Served, checkout: Path
+) -> None:
+    """HEAD is at the target, and the service came up with the host: only one file has lost its content."""
+    served.start()
+    mine = planned(of)
+    carry(mine, *BEFORE, SWITCH)
+    path, good = switch.journal_path(mine, "there"), text(checkout / "app.py")
+    journal.write(path, {key: value for key, value in journal.read(path).items() if key != "done"})
+    (checkout / "app.py").write_text("")
+    carry(mine, SWITCH)
+    assert text(checkout / "app.py") == good
+
+
 def test_a_service_that_was_stopped_stays_stopped_after_an_undo(planned: Planned, of: Manifest, served: Served) -> None:
     mine = planned(of)
     carry(mine, *BEFORE, SWITCH)

@@ -18,7 +18,7 @@ from rollbacks.procedures.safety import SAFETY
 from rollbacks.procedures.stage import ENVIRONMENT, WORKTREE
 from rollbacks.procedures.switch import SWITCH
 from rollbacks.procedures.verify import HEALTH, PROCESS, RECORD
-from rollbacks.tools import manifest, probe
+from rollbacks.tools import files, manifest, probe
 from rollbacks.tools.manifest import Manifest, Service
 from tests.conftest import git
 from tests.rollbacks.procedures.conftest import Planned, Words, carry
@@ -146,9 +146,10 @@ def test_another_commit_on_disk_is_noticed(switched: Context, checkout: Path) ->
 
 
 def test_configuration_that_is_not_as_planned_is_noticed(switched: Context, checkout: Path) -> None:
-    staged = switched.stage / "config/config/agents.json"
+    switched.goal["config"] = {"config/agents.json": "live"}
+    staged = stage.files_dir(switched) / "config/agents.json"
     staged.parent.mkdir(parents=True)
-    staged.write_bytes((checkout / "config/agents.json").read_bytes())
+    files.copy(checkout / "config/agents.json", staged)
     PROCESS.verify(switched)
     (checkout / "config/agents.json").write_text('{"model": "another"}')
     with pytest.raises(StepFailed, match=r"Configuration is not as planned: config/agents\.json"):

@@ -1,0 +1,84 @@
+"""The host loses its power while it is being rolled back. What was written and not synced is lost with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollbacks.models import Rollback
+from tests.hosts.managed import Managed, await_true
+from tests.hosts.portal import Portal
+
+# A unit that takes two seconds to stop and two to start, and says when it is at it.
+SLOW = """\
+ExecStop=/bin/sh -c 'touch {home}/stops; sleep 2'
+ExecStartPre=/bin/sh -c 'touch {home}/starts; sleep 2'
+"""
+MOMENTS = ("stops", "starts")
+
+
+def under_way(portal: Portal, agents: Managed) -> Rollback:
+    """Approved: a worker is about to begin."""
+    rollback = portal.ask(agents)
+    portal.approve(rollback)
+    return rollback
+
+
+def check_ended_well(portal: Portal, agents: Managed, rollback: Rollback, found: dict, good: dict) -> None:  # type: ignore[type-arg]
+    """Completed with the goal, or reverted to what was found; hash by hash, with the service up and nothing lost."""
+    ended = portal.await_state(rollback.pk, "completed", "reverted")
+    now = agents.look()
+    assert now["broken"] == ""
+    if ended.state == "completed":
+        assert (now["commit"], now["uncommitted"]) == (good["commit"], [])
+        assert (now["packages"], now["files"]) == (good["packages"], good["files"])
+        agents.await_release("1.2.0", 200)
+    else:
+        assert now == found
+        agents.await_release("1.3.0", 500)
+    assert agents.show("ActiveState") == "active"
+    portal.manage("verify_ledger")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_power_cut_in_the_switch_is_survived(portal: Portal, agents: Managed, moment: str) -> None:
+    good = agents.look()
+    found = agents.break_it()
+    agents.change_unit(SLOW.format(home=agents.home))
+    rollback = under_way(portal, agents)
+    sign = agents.inside("..") / moment
+    await_true(sign.exists, 60, lambda: portal.story(rollback))
+
+    agents.host.kill()
+    assert Rollback.objects.get(pk=rollback.pk).state == "running"
+    agents.host.start()
+
+    check_ended_well(portal, agents, rollback, found, good)
+    assert Rollback.objects.get(pk=rollback.pk).run.claims > 2
+    print(portal.story(rollback))
+
+
+@pytest.mark.parametrize("step", ["tree", "switch"])
+def test_what_a_step_says_is_done_is_on_disk(portal: Portal, agents: Managed, step: str) -> None:
+    good = agents.look()
+    found = agents.break_it()
+    rollback = under_way(portal, agents)
+    portal.await_step(rollback, step, "done")
+
+    agents.host.kill()
+    agents.host.start(worker=False)
+
+    now = agents.look()
+    assert now["broken"] == ""
+    safety = rollback.run.steps.get(name="safety").facts
+    assert portal.tag(agents, safety["restore_point"]["tag"]) == safety["snapshot"]
+    if step == "switch":
+        assert (now["commit"], now["uncommitted"]) == (good["commit"], [])
+        assert (now["packages"], now["files"]) == (good["packages"], good["files"])
+        agents.await_release("1.2.0", 200)
+    else:
+        assert now["staged"] == [[]]
+        assert {**now, "staged": []} == found
+
+    agents.host.start_worker()
+    portal.await_state(rollback.pk, "completed")
+    check_ended_well(portal, agents, rollback, found, good)
