@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from string import hexdigits
 from typing import Any
 
 from django import template
@@ -170,6 +171,14 @@ def titles(user: Any) -> str:
 @register.filter
 def short(sha: object) -> str:
     return str(sha or "")[:10]
+
+
+@register.filter
+def aim(target: str) -> str:
+    """Where a rollback goes back to: a commit in short, a name cut where it is very long."""
+    if len(target) == 40 and set(target) <= set(hexdigits):
+        return short(target)
+    return target if len(target) <= 40 else f"{target[:39]}…"
 
 
 DEEDS = {"break": "broken on purpose", "pin": "pinned", "unpin": "unpinned", "mark bad": "marked bad",

@@ -53,6 +53,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "reviews": Review.objects.filter(reviewed_at=None).select_related("opened_by", "incident")[:20],
             "systems": list(with_latest(systems)[:SYSTEMS_SHOWN]),
             "systems_count": systems.count(),
+            "why_not_request": actions.MAY_REQUEST.why_not(None, person),  # type: ignore[arg-type]
             "may_declare": DECLARERS.why_not(None, person),  # type: ignore[arg-type]
         },
     )
@@ -103,7 +104,8 @@ def marker() -> str:
     running = Run.objects.filter(rollback__state__in=[RollbackState.RUNNING, RollbackState.REVERTING])
     clocks = [f"{run.pk}:{run.measured.get('down_since')}" for run in running]
     steps = Run.objects.filter(lease_until__isnull=False).values_list("steps__state", flat=True)
-    return "-".join([*map(str, newest), *clocks, "".join(state[0] for state in steps if state)])
+    ill = System.objects.filter(health=Health.UNHEALTHY).values_list("name", "health_detail", "facts__commit")
+    return "-".join([*map(str, newest), *clocks, "".join(state[0] for state in steps if state), str(hash(tuple(ill)))])
 
 
 def look() -> str:

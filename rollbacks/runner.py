@@ -234,9 +234,12 @@ def keep_plan(rollback: Rollback, plan: base.Plan, moved: list[str]) -> Plan:
 
 
 def expected_outage(rollback: Rollback) -> float:
-    """Seconds: the median of the last five measured on this system with this procedure, else a guess of one."""
+    """Seconds: the median of the last five that succeeded on this system with this procedure, else a guess of one."""
     entries = RollbackLogEntry.objects.filter(
-        rollback__system=rollback.system, rollback__procedure=rollback.procedure, outage_seconds__isnull=False
+        rollback__system=rollback.system,
+        rollback__procedure=rollback.procedure,
+        outcome=RollbackLogEntry.Outcome.SUCCEEDED,  # one that was aborted before its switch had no outage
+        outage_seconds__isnull=False,
     )
     seen = [seconds or 0.0 for seconds in entries.values_list("outage_seconds", flat=True)[:5]]
     return round(median(seen), 2) if seen else DEFAULT_OUTAGE

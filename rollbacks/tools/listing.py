@@ -32,7 +32,9 @@ NAME = "listing.jsonl"
 OBJECTS = "objects"
 PIECE = 4 * 1024 * 1024  # bytes of content in an object: what a worker holds in memory, and what one changed byte costs
 GZIP = 31  # zlib's word for “with a gzip header”
-FAST = 1  # the compression level
+FAST, STORED = 1, 0  # compression levels
+SAMPLE = 8 * 1024  # bytes in the middle of a piece that tell whether compressing it is worth the time
+WORTH = 0.9  # of its size: embeddings, pictures and archives hardly shrink, and would be slower to read ever after
 TYPES = ("directory", "file", "link")
 HASH = re.compile("[0-9a-f]{64}")
 
@@ -152,12 +154,19 @@ def place(kept: Path, sha: str) -> str:
 
 def pack(kept: Path, sha: str, content: bytes) -> int:
     """Write the object; returns its bytes."""
-    rest = memoryview(packed := gzipping.compress(content, FAST, GZIP))
+    packed = gzipping.compress(content, FAST, GZIP) if shrinks(content) else zlib.compress(content, STORED, GZIP)
+    rest = memoryview(packed)
     number = os.open(place(kept, sha), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
     with os.fdopen(number, "wb", buffering=0) as file:
         while rest:
             rest = rest[file.write(rest) :]
     return len(packed)
+
+
+def shrinks(content: bytes) -> bool:
+    middle = max(0, (len(content) - SAMPLE) // 2)
+    sample = content[middle : middle + SAMPLE]
+    return len(gzipping.compress(sample, FAST, GZIP)) < WORTH * len(sample)
 
 
 def content(kept: Path, sha: str) -> bytes:

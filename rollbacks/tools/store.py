@@ -10,6 +10,7 @@ Why so, and what else was measured: docs/decisions/0008-how-artifacts-are-kept.m
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import grp
 import hashlib
@@ -365,9 +366,9 @@ def unpack(kept: Path, target: Path, *, say: Callable[[str], None] = command.sil
                 listing.check_safe(entry)
             lay_out(kept, found, new, pool)
     except (OSError, ToolError) as error:
+        instead = " Choose another restore point." if isinstance(error, Torn | Unsafe) else ""
         raise StoreError(
-            f"{kept} could not be unpacked: {error}. Nothing was unpacked; {target} is as it was. "
-            "Choose another restore point."
+            f"{kept} could not be unpacked: {error}. Nothing was unpacked; {target} is as it was.{instead}"
         ) from error
     strangers = {each.user for each in found if number_of(pwd.getpwnam, each.user) == SAME}
     strangers |= {each.group for each in found if number_of(grp.getgrnam, each.group) == SAME}
@@ -435,23 +436,51 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 def beside(target: Path) -> Iterator[Path]:
     """A new directory that takes the target's place when all went well and is on disk, and is gone otherwise."""
     work = target.with_name(f".{target.name}.partial")
-    remove(work)  # of one that was killed
     new, old = work / "new", work / "old"
-    try:
-        new.mkdir(parents=True, mode=0o700)
-        yield new
-        files.sync(new)
-        if target.exists():
-            target.rename(old)
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with claimed(work):
         try:
-            new.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-        files.sync_directory(target.parent)
+            remove(new)  # of one that was killed
+            remove(old)
+            new.mkdir(mode=0o700)
+            yield new
+            files.sync(new)
+            exchange(target, new, old)
+        finally:
+            remove(work)
+    files.sync_directory(target.parent)
+
+
+@contextmanager
+def claimed(work: Path) -> Iterator[None]:
+    """Nobody else works in there; whoever was killed does not any more. Raises StoreError."""
+    number = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if not is_ours(number, work):
+            raise StoreError(f"somebody else is at work in {work}; wait until they are done, and try again")
+        yield
     finally:
-        remove(work)
+        os.close(number)
+
+
+def is_ours(number: int, work: Path) -> bool:
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(number), os.stat(work))
+    except (BlockingIOError, FileNotFoundError):  # the other one may have ended just now, and taken it away
+        return False
+
+
+def exchange(target: Path, new: Path, old: Path) -> None:
+    if not target.exists():
+        new.rename(target)
+        return
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
 
 
 def remove(tree: Path) -> None:

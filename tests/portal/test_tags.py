@@ -43,6 +43,27 @@ def test_ago() -> None:
     assert tags.ago(None) == "–"
 
 
+def test_how_long_it_has_been_so() -> None:
+    with time_machine.travel(NOON, tick=False):
+        assert ">for 5 min</time>" in tags.lasting(NOON - timedelta(minutes=5))
+        assert ">just now</time>" in tags.lasting(NOON)
+        assert ">1 min 5 s</time>" in tags.elapsed(NOON - timedelta(seconds=65))
+    assert tags.lasting(None) == tags.elapsed(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("0123456789abcdef0123456789abcdef01234567", "0123456789"),
+        ("backup-20260306-120000", "backup-20260306-120000"),
+        ("x" * 40, "x" * 40),
+        ("x" * 41, "x" * 39 + "…"),
+    ],
+)
+def test_where_a_rollback_goes(target: str, said: str) -> None:
+    assert tags.aim(target) == said
+
+
 def test_clock() -> None:
     assert 'datetime="2026-03-06T12:00:00.000Z"' in tags.clock(NOON)
     assert "12:00" in tags.clock(NOON)

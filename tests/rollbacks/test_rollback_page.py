@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from rollbacks import runner
-from rollbacks.models import Rollback, System
+from rollbacks import actions, runner
+from rollbacks.models import Rollback, RollbackLogEntry, System
 from tests.conftest import again, asked
 
 ClientFor = Callable[[User], Client]
@@ -34,6 +34,22 @@ def test_the_plan(client_for: ClientFor, planned: Rollback, tech_lead: User) -> 
         assert said in shown
     assert "super-secret-token" not in shown
     assert "k1" not in shown.split("config/agents.json")[-1][:200], "a secret key of the configuration is hidden"
+
+
+def test_the_expected_outage_is_that_of_rollbacks_that_succeeded(
+    client_for: ClientFor, system: System, oncall: User, tech_lead: User, transactional_db: None
+) -> None:
+    for outcome, seconds in (("succeeded", 0.36), ("reverted", 0.0), ("reverted", 0.0)):
+        before = asked(system, oncall)
+        RollbackLogEntry.objects.create(
+            rollback=before, outcome=outcome, trigger="x", rollback_seconds=9, outage_seconds=seconds
+        )
+        actions.cancel(before.pk, by=oncall)
+    rollback = asked(system, oncall)
+    runner.carry(rollback.run.pk)
+    shown = page(client_for(tech_lead), rollback)
+    assert "Approve: roll back 1 commit on agents, about 0.36 s of outage" in shown
+    assert "about 0.36 s</summary>" in shown
 
 
 def test_buttons_say_why_not(client_for: ClientFor, planned: Rollback, oncall: User, auditor: User) -> None:

@@ -140,6 +140,13 @@ def test_an_object_is_a_gzip_file_named_by_what_it_holds(root: Path) -> None:
     assert path.stat().st_size < len(content) / 10
 
 
+def test_what_does_not_shrink_is_stored_as_it_is_in_a_gzip_file_all_the_same(root: Path) -> None:
+    path, content = object_of(kept(root), "artifacts/deep/model.bin"), (root / "artifacts/deep/model.bin").read_bytes()
+    assert content[:1000] in path.read_bytes()
+    assert path.stat().st_size < len(content) + 100
+    assert gzip.decompress(path.read_bytes()) == content
+
+
 def test_nobody_else_may_read_what_is_kept_and_nobody_change_it(root: Path) -> None:
     tree = kept(root)
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tree, tree / "objects")} == {0o700}
@@ -427,20 +434,39 @@ def child(root: Path, into: Path) -> list[str]:
     return [sys.executable, "-c", KEEP, str(root), str(into)]
 
 
-def test_one_who_is_killed_leaves_nothing_that_counts_and_the_next_one_clears_up(root: Path, tmp_path: Path) -> None:
+def begun(root: Path, into: Path) -> subprocess.Popen[str]:
+    """Somebody who is at work on the tree."""
     for number in range(200):
         (root / f"artifacts/{number}.bin").write_bytes(os.urandom(200_000))
-    killed = subprocess.Popen(child(root, tmp_path / "kept"), cwd=PROJECT)
-    begun, deadline = tmp_path / ".kept.partial/new/objects", time.monotonic() + 30
-    while not begun.is_dir() or len(list(begun.iterdir())) < 3:
-        assert killed.poll() is None, "it was done before it could be killed"
+    somebody = subprocess.Popen(child(root, into), cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    objects, deadline = into.parent / f".{into.name}.partial/new/objects", time.monotonic() + 30
+    while not objects.is_dir() or len(list(objects.iterdir())) < 3:
+        assert somebody.poll() is None, "it was done before it could be seen at work"
         assert time.monotonic() < deadline
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert not (tmp_path / "kept").exists()
-    assert begun.is_dir()
+    somebody.send_signal(signal.SIGSTOP)
+    assert objects.is_dir()
+    return somebody
+
+
+def test_one_who_is_killed_leaves_nothing_that_counts_and_the_next_one_clears_up(root: Path, tmp_path: Path) -> None:
+    somebody = begun(root, tmp_path / "kept")
+    somebody.kill()
+    somebody.communicate()
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".kept.partial", "root"]
     tree = kept(root)
     assert store.check(tree) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "root"]
+
+
+def test_two_at_once_do_not_spoil_each_others_tree(root: Path, tmp_path: Path) -> None:
+    somebody = begun(root, tmp_path / "kept")
+    try:
+        with pytest.raises(store.StoreError, match=r"somebody else is at work in .*No copy of them was made"):
+            kept(root)
+    finally:
+        somebody.send_signal(signal.SIGCONT)
+    assert somebody.communicate(timeout=30)[1] == ""
+    assert store.check(tmp_path / "kept") == []
     assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "root"]
 
 
@@ -501,7 +527,7 @@ def test_an_object_that_is_broken_is_found_by_everybody(root: Path, tmp_path: Pa
     assert len(wrong := store.check(tree)) == 1
     assert wrong[0].startswith(f"artifacts/deep/model.bin: {path} ")
     (tmp_path / "out/mine").mkdir(parents=True)
-    with pytest.raises(store.StoreError, match=r"Nothing was unpacked; .*/out is as it was"):
+    with pytest.raises(store.StoreError, match=r"Nothing was unpacked; .*/out is as it was. Choose another"):
         store.unpack(tree, tmp_path / "out")
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["mine"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "out", "root"]
