@@ -108,7 +108,7 @@ def check_checkout(root: Path) -> None:
         raise GitError(f"{root} is a bare repository. “root” in the manifest has to be a checkout.")
     top = Path(git(root, "rev-parse", "--show-toplevel"))
     if top.resolve() != root.resolve():
-        raise GitError(f"{root} is inside the checkout {top}. Name the top of the checkout as “root” in the manifest.")
+        raise GitError(f"{root} is inside the checkout {top}. Name the top of it: correct “root” in its manifest.")
     if not has_commit(root):
         raise GitError(f"{root} has no commit yet: there is nothing to go back to.")
     for name, word in (("MERGE_HEAD", "merge"), ("rebase-merge", "rebase"), ("rebase-apply", "rebase")):
