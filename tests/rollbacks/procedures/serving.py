@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from portal.supervision import Program, Supervisor, program_section, wait_until
@@ -90,12 +90,14 @@ def serving(root: Path) -> Iterator[Served]:
     """A supervisord for this checkout; its program is not started yet."""
     served = Served(root)
     args = [str(Path(sys.executable).with_name("supervisord")), "-n", "-c", str(served.daemon.config)]
-    with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
         try:
             assert wait_until(served.daemon.answers, 10)
             yield served
         finally:
-            served.daemon.shutdown()
+            with suppress(service.ServiceError):
+                served.manager.stop(10)
+            daemon.kill()  # its own end takes a second
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

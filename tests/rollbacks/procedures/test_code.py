@@ -100,7 +100,7 @@ def committed(checkout: Path) -> None:
 
 
 def edited(checkout: Path) -> None:
-    (checkout / "app.py").write_text("VERSION = 3\n")
+    (checkout / "app.py").write_text("VERSION = 5\n")
 
 
 def left(checkout: Path) -> None:
@@ -123,10 +123,6 @@ def installed(checkout: Path) -> None:
     package(checkout, "tool", "2.0")
 
 
-def linked(checkout: Path) -> None:
-    (checkout / ".venv").symlink_to("/nowhere")
-
-
 def detached(checkout: Path) -> None:
     git(checkout, "checkout", "-q", "--detach")
 
@@ -136,9 +132,9 @@ def moved_tag(checkout: Path) -> None:
     git(checkout, "reset", "-q", "--hard", "HEAD~1")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_what_moves_the_digest(agents: Manifest, checkout: Path) -> None:
+    """One after the other: each makes it another plan."""
+    changes = (
         committed,
         edited,
         left,
@@ -146,14 +142,20 @@ def moved_tag(checkout: Path) -> None:
         configured,
         new_secret,
         installed,
-        linked,
         detached,
         moved_tag,
-    ],
-)
-def test_what_moves_the_digest(agents: Manifest, checkout: Path, change: Callable[[Path], None]) -> None:
+    )
+    seen = {plan(agents).digest}
+    for change in changes:
+        change(checkout)
+        digest = plan(agents).digest
+        assert digest not in seen, change.__name__
+        seen.add(digest)
+
+
+def test_an_environment_that_became_a_link_moves_the_digest(agents: Manifest, checkout: Path) -> None:
     before = plan(agents).digest
-    change(checkout)
+    (checkout / ".venv").symlink_to("/nowhere")
     assert plan(agents).digest != before
 
 
@@ -225,9 +227,9 @@ def test_nothing_to_do_is_said(agents: Manifest, checkout: Path) -> None:
     assert plan(agents, "main").shown["uncommitted"]  # to take an edit back is something to do
 
 
-@pytest.mark.parametrize("target", ["--force", "-b", "v1..main", "../../etc", "HEAD~1; rm -rf /", "", "v1\n", "a b"])
-def test_a_target_that_looks_like_an_option_or_a_path_is_refused(agents: Manifest, target: str) -> None:
-    assert refused(agents, target) == f"{target!r} is no name of a commit, tag or branch."
+def test_a_target_that_looks_like_an_option_or_a_path_is_refused(agents: Manifest) -> None:
+    for target in ("--force", "-b", "v1..main", "../../etc", "HEAD~1; rm -rf /", "", "v1\n", "a b"):
+        assert refused(agents, target) == f"{target!r} is no name of a commit, tag or branch."
 
 
 def test_an_unknown_target_names_near_ones(agents: Manifest) -> None:
