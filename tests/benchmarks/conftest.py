@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.benchmarks.place import Place, laid_out
 
 HERE = Path(__file__).parent
 
@@ -14,3 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.bench)
             item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    with laid_out() as here:
+        yield here

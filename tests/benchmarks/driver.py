@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds
+NOTHING = 20  # times that a run is carried again when nothing is to be done
 
 
 # --- for the benchmark ----------------------------------------------------------------------------------------------
@@ -64,6 +66,13 @@ def prepare() -> None:
 
     call_command("migrate", verbosity=0, interactive=False)
     call_command("seed", demo=True, stdout=io.StringIO())
+
+
+def fill() -> dict[str, int]:
+    """Years of use; the rows of the tables that grow."""
+    from tests.benchmarks.filling import Filling, Numbers  # noqa: PLC0415
+
+    return Filling(Numbers()).fill()
 
 
 def add(text: str) -> None:
@@ -118,6 +127,36 @@ def approve(pk: int, local: bool) -> dict[str, Any]:
     }
 
 
+def carried(pk: int) -> dict[str, Any]:
+    """Approve and carry it in this process, to its watch or (when a step failed) back again, with instruments on."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions  # noqa: PLC0415
+    from rollbacks.models import Rollback  # noqa: PLC0415
+
+    run = actions.approve(pk, by=User.objects.get(username="techlead")).run
+    found = fitted().carry(run.pk)
+    run.refresh_from_db()
+    assert run.started_at
+    assert run.ended_at
+    nothing = [fitted().carry(run.pk) for _ in range(NOTHING)]
+    return found | {
+        "state": Rollback.objects.get(pk=pk).state,
+        "run": (run.ended_at - run.started_at).total_seconds(),
+        "nothing": [each["seconds"] for each in nothing],
+        "nothing_statements": nothing[0]["statements"],
+    }
+
+
+@cache
+def fitted() -> Any:
+    from tests.benchmarks.instruments import Instruments  # noqa: PLC0415
+
+    instruments = Instruments()
+    instruments.fit()
+    return instruments
+
+
 def complete(pk: int) -> None:
     from django.contrib.auth.models import User  # noqa: PLC0415
 
@@ -142,7 +181,9 @@ def main() -> None:
 
     django.setup()
     logging.getLogger("rollbacks.tasks").setLevel(logging.ERROR)  # that no broker runs yet is meant
-    known: dict[str, Callable[..., Any]] = {each.__name__: each for each in (prepare, add, request, approve, complete)}
+    known: dict[str, Callable[..., Any]] = {
+        each.__name__: each for each in (prepare, fill, add, request, approve, carried, complete)
+    }
     for line in sys.stdin:
         words = json.loads(line)
         print(json.dumps(known[words.pop("do")](**words)), flush=True)

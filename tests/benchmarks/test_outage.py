@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from portal.sample import control, layout
-from portal.sample.layout import PROGRAM, root, supervisor
-from portal.stack import port_is_free
+from portal.sample.layout import PROGRAM, supervisor
 from tests.benchmarks import report
 from tests.benchmarks.asking import Asking
-from tests.benchmarks.driver import PROJECT, Driver, environment
+from tests.benchmarks.place import GOOD, RELEASE, TESTS, Place, running_portal
 
 ROUNDS = 5
-TESTS = "sleep 1.5 && invoke test"  # a test suite of about two seconds
-GOOD, RELEASE = "v1.2.0", "1.2.0"
 BARE_TIMES = 1.25  # the portal's outage is at most so many times that of a bare restart
 MORE_THAN_TESTS = 3.0  # seconds from approval to healthy, on top of the system's own tests
 
@@ -46,58 +36,21 @@ git checkout --quiet {target}
 """
 
 
-class Place:
-    """A portal's home with its sample in it, laid out and known to the portal."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.sample = home / "sample"
-        self.driver = Driver(environment(home))
-
-    @property
-    def root(self) -> Path:
-        return root(self.sample)
-
-    @property
-    def port(self) -> int:
-        return int(layout.health_url(self.sample).rpartition(":")[2].partition("/")[0])
-
-    def introduce(self) -> None:
-        """Make the sample known, with tests that take two seconds."""
-        text = (self.sample / "system.toml").read_text().replace('test = "invoke test"', f'test = "{TESTS}"')
-        assert TESTS in text
-        self.driver.ask("add", text=text)
-
-    def script(self, words: str) -> None:
-        """Run it as a person would, in the checkout."""
-        ctl = f"{sys.executable} -m supervisor.supervisorctl -c {supervisor(self.sample).config}"
-        text = words.format(supervisorctl=ctl, unit=PROGRAM, target=GOOD, tests=TESTS)
-        env = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-        done = subprocess.run(["/bin/sh", "-c", text], cwd=self.root, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def fit_environment(self) -> None:
-        """The good release's packages into the live environment, which the bad one runs on with: nothing to install."""
-        listed = self.home / "requirements.txt"
-        listed.write_text(layout.git(self.root, "show", f"{GOOD}:requirements.txt") + "\n")
-        words = [str(self.root / ".venv/bin/python"), "-m", "pip", "install", "--quiet", "-r", str(listed)]
-        layout.run(words, self.root)
+def script(place: Place, words: str) -> None:
+    """Run it as a person would, in the checkout."""
+    ctl = f"{sys.executable} -m supervisor.supervisorctl -c {supervisor(place.sample).config}"
+    text = words.format(supervisorctl=ctl, unit=PROGRAM, target=GOOD, tests=TESTS)
+    env = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["/bin/sh", "-c", text], cwd=place.root, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    home = Path(tempfile.mkdtemp(prefix="portal-bench-"))
-    here = Place(home)
-    try:
-        port = next(number for number in range(8900, 9000) if port_is_free(number))
-        layout.lay_out(here.sample, say=lambda text: None, health_port=port)
-        here.driver.ask("prepare")
-        here.introduce()
-        yield here
-    finally:
-        here.driver.end()
-        control.stop_supervisor(here.sample)
-        shutil.rmtree(home, ignore_errors=True)
+def fit_environment(place: Place) -> None:
+    """The good release's packages into the live environment, which the bad one runs on with: nothing to install."""
+    listed = place.home / "requirements.txt"
+    listed.write_text(layout.git(place.root, "show", f"{GOOD}:requirements.txt") + "\n")
+    words = [str(place.root / ".venv/bin/python"), "-m", "pip", "install", "--quiet", "-r", str(listed)]
+    layout.run(words, place.root)
 
 
 def broken(place: Place, asking: Asking) -> None:
@@ -122,19 +75,19 @@ def measured(asking: Asking, act: Callable[[], Any]) -> dict[str, Any]:
 
 def guide(place: Place, asking: Asking) -> dict[str, Any]:
     broken(place, asking)
-    return measured(asking, lambda: place.script(GUIDE))
+    return measured(asking, lambda: script(place, GUIDE))
 
 
 def bare(place: Place, asking: Asking) -> dict[str, Any]:
     broken(place, asking)
-    place.fit_environment()
-    return measured(asking, lambda: place.script(BARE))
+    fit_environment(place)
+    return measured(asking, lambda: script(place, BARE))
 
 
 def floor(place: Place, asking: Asking) -> dict[str, Any]:
     """The same without a single interpreter to boot: what a restart costs, whoever does it."""
     broken(place, asking)
-    place.fit_environment()
+    fit_environment(place)
 
     def act() -> None:
         manager = supervisor(place.sample)
@@ -153,33 +106,6 @@ def portal(place: Place, asking: Asking, *, local: bool = True) -> dict[str, Any
     return found
 
 
-@contextmanager
-def running_portal(place: Place) -> Iterator[None]:
-    """`make up` on this home: broker, workers, scheduler, web, and the sample."""
-    control.stop_supervisor(place.sample)
-    port = next(number for number in range(9000, 9100) if port_is_free(number) and port_is_free(number + 10))
-    said = place.home / "up.out"
-    with said.open("w") as out:
-        up = subprocess.Popen(
-            [sys.executable, "manage.py", "up", "--port", str(port)],
-            cwd=PROJECT,
-            env=environment(place.home),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while "The portal is ready" not in said.read_text():
-            assert up.poll() is None, said.read_text()
-            assert time.monotonic() < deadline, said.read_text()
-            time.sleep(0.1)
-        place.introduce()
-        yield
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(90)
-
-
 def test_outage(place: Place) -> None:
     control.start_supervisor(place.sample)
     ways: dict[str, Callable[[Place, Asking], dict[str, Any]]]
@@ -192,6 +118,7 @@ def test_outage(place: Place) -> None:
             for name, way in ways.items():
                 rounds[name].append(way(place, asking))
     with running_portal(place), Asking(place.port) as asking:
+        place.introduce()  # `up` has made the sample known as it is, with tests that take no time
         for _ in range(ROUNDS):
             rounds["workers"].append(portal(place, asking, local=False))
 
