@@ -29,7 +29,7 @@ START_SECONDS = 240.0  # systemd ends a start by itself, after its TimeoutStartS
 POLKIT = Path("/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service")  # systemd asks it, where it is
 DENIED = re.compile("authentication required|access denied|password is required|not allowed|sudo", re.IGNORECASE)
 GRANT = " The worker's user may not do it: `python manage.py host_rights SYSTEM` prints the rule that is missing."
-UNIT_KINDS = ("service", "socket", "target", "timer", "path", "mount", "slice", "scope")
+UNIT_KINDS = (".service", ".socket", ".target", ".timer", ".path", ".mount", ".slice", ".scope")
 SPANS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800, "y": 31557600}
 
 
@@ -151,7 +151,7 @@ class Systemd:
 
 def unit_name(unit: str) -> str:
     """A unit's whole name, as polkit and sudoers see it: systemctl takes “agents” for “agents.service”."""
-    return unit if unit.rpartition(".")[2] in UNIT_KINDS else f"{unit}.service"
+    return unit if unit.endswith(UNIT_KINDS) else f"{unit}.service"
 
 
 def seconds(span: str) -> float:

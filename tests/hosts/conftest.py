@@ -11,8 +11,9 @@ What a test here can have:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,7 +30,10 @@ from tests.hosts.portal import Portal, postgres, redis, watcher_and_scheduler
 HERE = Path(__file__).parent
 HURRY = {"LEASE_SECONDS": "3", "SWEEP_SECONDS": "1", "HEALTH_SECONDS": "0.5"}
 NUMBERS = itertools.count(1)
-MakeHost = Callable[[str], Host]
+
+
+class MakeHost(Protocol):
+    def __call__(self, name: str, *, worker: bool = True) -> Host: ...
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,14 +75,16 @@ def layer(bridge: str) -> Path:
 
 @pytest.fixture(scope="module")
 def make_host(portal: Portal, layer: Path) -> Iterator[MakeHost]:
-    """A host by name, with a worker on it; all are gone at the module's end."""
+    """A host by name, with the portal on it, and a worker; all are gone at the module's end."""
     made: list[Host] = []
 
-    def make(name: str) -> Host:
+    def make(name: str, *, worker: bool = True) -> Host:
         made.append(Host(name, layer))
         made[-1].create()
         made[-1].start()
-        made[-1].install_worker({"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, **HURRY})
+        made[-1].install_portal({"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, **HURRY})
+        if worker:
+            made[-1].start_worker()
         return made[-1]
 
     yield make

@@ -33,7 +33,6 @@ useradd --system --create-home --home-dir /var/lib/portal --shell /usr/sbin/nolo
 chown {OWNER}: /srv
 chmod 0600 /etc/portal/worker.env
 systemctl daemon-reload
-systemctl enable --quiet --now portal-worker
 """
 
 
@@ -132,7 +131,7 @@ class Host:
 
     # --- the portal on it ---
 
-    def install_worker(self, environment: Mapping[str, str]) -> None:
+    def install_portal(self, environment: Mapping[str, str]) -> None:
         """The portal's code as it is in this checkout, the worker's unit as docs/hosts.md has it, and its settings."""
         copy_code(self.tree / str(PORTAL).lstrip("/"))
         settings = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from rollbacks.models import Rollback
+from rollbacks.models import Rollback, System
+from tests.hosts.host import OWNER, PORTAL, PYTHON
 from tests.hosts.managed import Managed, await_true
 from tests.hosts.portal import Portal
 
@@ -82,3 +85,30 @@ def test_what_a_step_says_is_done_is_on_disk(portal: Portal, agents: Managed, st
     agents.host.start_worker()
     portal.await_state(rollback.pk, "completed")
     check_ended_well(portal, agents, rollback, found, good)
+
+
+HOLD = """
+import time, django
+django.setup()
+from django.db import transaction
+from rollbacks.models import System
+with transaction.atomic():
+    System.objects.locked(%d)
+    open("/srv/holds", "w").close()
+    time.sleep(600)
+"""
+
+
+def test_what_a_dead_host_held_in_the_database_is_given_back(portal: Portal, agents: Managed) -> None:
+    """It was in a transaction, which everybody else queues behind: the database has to notice that nobody is there."""
+    host, system = agents.host, System.objects.get(name=agents.name)
+    host.write("/opt/portal/hold.py", HOLD % system.pk)
+    run = f"--uid={OWNER} -p EnvironmentFile=/etc/portal/worker.env -p WorkingDirectory={PORTAL}"
+    host.shell(f"systemd-run --quiet {run} -E DJANGO_SETTINGS_MODULE=portal.settings {PYTHON} hold.py")
+    await_true((host.tree / "srv/holds").exists, 30, lambda: host.journal("*"))
+
+    host.kill()
+    began = time.monotonic()
+    portal.manage("backup", agents.name, "--as", "devops", "--reason", "While the host is off")
+    print(f"given back after {time.monotonic() - began:.1f} s")
+    assert time.monotonic() - began < 40

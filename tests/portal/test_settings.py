@@ -74,3 +74,11 @@ def test_first_starts_at_once_share_the_secret(tmp_path: Path) -> None:
 def test_a_broker_of_ones_own(tmp_path: Path) -> None:
     ended = start(tmp_path, "print(settings.CELERY_BROKER_URL)", REDIS_URL="unix:///run/redis.sock")
     assert ended.stdout.strip() == "redis+socket:///run/redis.sock"
+
+
+def test_who_is_cut_off_from_postgresql_is_noticed_and_the_addresss_own_options_count(tmp_path: Path) -> None:
+    url = "postgres://portal@db.example.org/portal?sslmode=require&keepalives_idle=60"
+    shown = "print(*(settings.DATABASES['default']['OPTIONS'][name] for name in ('tcp_user_timeout', 'sslmode')))"
+    assert start(tmp_path, shown, DATABASE_URL=url).stdout == "15000 require\n"
+    shown = "print(settings.DATABASES['default']['OPTIONS']['keepalives_idle'])"
+    assert start(tmp_path, shown, DATABASE_URL=url).stdout == "60\n"

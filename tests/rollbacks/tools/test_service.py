@@ -1,7 +1,8 @@
-"""A real supervisord, and programs that stop at once, late, or never start."""
+"""A real supervisord, and programs that stop at once, late, or never start; what of systemd needs no systemd."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -171,7 +172,7 @@ def test_what_a_person_types() -> None:
     assert supervisor.by_hand("stop") == "supervisorctl -s unix:///run/s.sock stop a:b"
     web = service.for_service(Service("supervisor", "app", "http://me:hunter2@host:9001"))
     assert web.by_hand("start") == "supervisorctl -s http://host:9001 start app"
-    assert service.for_service(Service("systemd", "app@1")).by_hand("status") == "systemctl status app@1"
+    assert service.for_service(Service("systemd", "app@1")).by_hand("status") == "systemctl status app@1.service"
 
 
 def test_no_service_manager() -> None:
@@ -182,48 +183,37 @@ def test_no_service_manager() -> None:
     assert nobody.by_hand("start") == "true   # no service manager: start it as you usually do"
 
 
-SYSTEMCTL = """#!/bin/sh
-echo "$@" >> {log}
-case "$1" in
-show)
-    echo LoadState=loaded; echo MainPID=42; echo ActiveState=$(cat {state}); echo SubState=running; echo Result=success
-    ;;
-start)
-    if [ -e {log}.refuse ]; then rm {log}.refuse; echo "start request repeated too quickly"; exit 1; fi
-    echo active > {state}
-    ;;
-stop) echo inactive > {state};;
-esac
-"""
-
-
-@pytest.fixture
-def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> service.Manager:
-    """A systemctl that remembers what it was told: there is no systemd to test with."""
-    tool = tmp_path / "systemctl"
-    (tmp_path / "state").write_text("active")
-    tool.write_text(SYSTEMCTL.format(log=tmp_path / "log", state=tmp_path / "state"))
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return service.for_service(Service("systemd", "agents"))
-
-
-def test_systemd(systemd: service.Manager, tmp_path: Path) -> None:
-    assert systemd.status() == service.Status(True, 42, "active (running), result success")
-    systemd.stop(5)
-    assert not systemd.status().running
-    systemd.start()
-    assert systemd.status().running
-    assert "stop --no-ask-password --no-pager agents" in (tmp_path / "log").read_text().splitlines()
-
-
-def test_systemd_is_asked_again_after_too_many_failures(systemd: service.Manager, tmp_path: Path) -> None:
-    (tmp_path / "log.refuse").touch()
-    systemd.start()
-    assert "reset-failed" in (tmp_path / "log").read_text()
+# --- systemd (tests/hosts/test_systemd.py asks a real one) ----------------------------------------------------------
 
 
 def test_without_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(service.ServiceError, match=r"systemd did not show agents.*journalctl -u agents"):
-        service.for_service(Service("systemd", "agents")).status()
+    agents = service.for_service(Service("systemd", "agents"))
+    for call in (agents.status, agents.start, lambda: agents.stop(1)):
+        with pytest.raises(
+            service.ServiceError, match=r"systemd did not \w+ agents\.service: systemctl cannot be started"
+        ):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("unit", "whole"),
+    [
+        ("agents", "agents.service"),
+        ("agents.service", "agents.service"),
+        ("agents.timer", "agents.timer"),
+        ("app@1", "app@1.service"),
+        ("agents.v2", "agents.v2.service"),
+        ("service", "service.service"),
+    ],
+)
+def test_a_unit_has_its_whole_name_as_the_rules_name_it(unit: str, whole: str) -> None:
+    assert service.Systemd(unit).unit == whole
+
+
+@pytest.mark.parametrize(
+    ("span", "length"),
+    [("1min 30s", 90), ("90s", 90), ("500ms", 0.5), ("2h 5min 1s 20ms", 7501.02), ("infinity", math.inf), ("", 0)],
+)
+def test_spans_are_read_as_systemd_writes_them(span: str, length: float) -> None:
+    assert service.seconds(span) == pytest.approx(length)
