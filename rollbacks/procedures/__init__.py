@@ -6,6 +6,6 @@ from rollbacks.procedures import backup, code, config, dependencies, full, parti
 from rollbacks.procedures.base import Procedure
 
 PROCEDURES: dict[str, Procedure] = {
-    each.PROCEDURE.name: each.PROCEDURE for each in (backup, full, code, dependencies, state, partial, config)
+    each.PROCEDURE.name: each.PROCEDURE for each in (backup, code, config, dependencies, state, partial, full)
 }
 ROLLBACKS = [name for name in PROCEDURES if name != backup.PROCEDURE.name]
