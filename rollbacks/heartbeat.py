@@ -26,6 +26,14 @@ KEPT = 1024 * 1024  # characters of a step's output that are stored
 LAST = 16 * 1024  # and, when it says more, its last ones
 
 
+def masker_of(manifest: Manifest) -> mask.Masker:
+    """Hides the system's secrets, the worker's own, and whatever looks like one. Raises OSError for secrets that cannot
+    be read."""
+    secrets = mask.from_env_files(manifest.root / name for name in manifest.secrets)
+    own = [value for key, value in os.environ.items() if mask.looks_secret(key)]
+    return mask.Masker([*secrets, *own, settings.SECRET_KEY])
+
+
 class Heartbeat:
     """`with Heartbeat(run, token) as heart:`, then heart.attend(step) before each step; heart.say and heart.stopped
     are what the step is given.
@@ -65,12 +73,11 @@ class Heartbeat:
 
     def attend(self, step: int, manifest: Manifest, *, undoing: bool = False) -> None:
         """From now on what is said belongs to this step. An undo is not stopped by the abort that asked for it."""
-        secrets = mask.from_env_files(manifest.root / name for name in manifest.secrets)
-        own = [value for key, value in os.environ.items() if mask.looks_secret(key)]
+        masker = masker_of(manifest)
         self.flush()
         with self.lock:
             self.step, self.undoing = step, undoing
-            self.stream = mask.Stream(mask.Masker([*secrets, *own, settings.SECRET_KEY]))
+            self.stream = mask.Stream(masker)
             self.kept = self.dropped = 0
             self.last = self.unmasked = ""
 

@@ -29,7 +29,7 @@ from incidents.models import Review
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import advance, born
 from portal.ledger.roles import holds, titles
-from rollbacks.heartbeat import Heartbeat
+from rollbacks.heartbeat import Heartbeat, masker_of
 from rollbacks.models import (
     ACTIVE,
     Approval,
@@ -48,7 +48,7 @@ from rollbacks.models import (
 )
 from rollbacks.procedures import PROCEDURES, base
 from rollbacks.procedures.inspection import inspect
-from rollbacks.tools import ToolError, command, fence, guard, probe, prober
+from rollbacks.tools import ToolError, command, fence, guard, mask, probe, prober
 
 log = logging.getLogger(__name__)
 
@@ -181,10 +181,19 @@ def look_at(rollback: Rollback) -> tuple[base.Plan | None, str]:
     try:
         return PROCEDURES[rollback.procedure].plan(rollback.run.manifest, request_of(rollback)), ""
     except ToolError as error:
-        return None, str(error)
+        return None, masked(rollback.run, str(error))
     except Exception as error:  # a fault of ours: it is said once, and not tried again for ever
         log.exception("planning %s", rollback)
-        return None, base.in_words(error)
+        return None, masked(rollback.run, base.in_words(error))
+
+
+def masked(subject: Run | System, said: str) -> str:
+    """What a command or a service said, as it may be kept: a ledger's row and a timeline are never taken back."""
+    try:
+        hide = masker_of(subject.manifest)
+    except (ToolError, OSError):  # its secrets cannot be read: what looks like one is hidden all the same
+        hide = mask.Masker([])
+    return hide(said)
 
 
 def make_plan(mine: Claim, run: Run) -> bool:
@@ -397,10 +406,10 @@ def attempt(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: str
     except (fence.Superseded, DatabaseFault):
         raise
     except ToolError as error:
-        return base.in_words(error)
+        return masked(run, base.in_words(error))
     except Exception as error:  # a fault of ours or of the host: the way back is the same
         log.exception("step %s of run %s", step.name, run.pk)
-        return base.in_words(error)
+        return masked(run, base.in_words(error))
     finally:
         heart.flush()
     return ""
@@ -531,13 +540,13 @@ def attempt_undo(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over
         heart.attend(step.pk, context.manifest, undoing=True)
         heart.measure_with(context.manifest, prober_file(run))
         definition = procedure_of(run).step(step.name)
-        trouble = undo(definition, context, taken_over)
+        trouble = masked(run, undo(definition, context, taken_over))
         return trouble, definition.by_hand(context) if trouble else []
     except DatabaseFault:
         raise
     except Exception as error:  # whatever it is: a person has to know, nothing may be retried blindly
         log.exception("undo of %s in run %s", step.name, run.pk)
-        return base.in_words(error), []
+        return masked(run, base.in_words(error)), []
     finally:
         heart.flush()
 
@@ -667,7 +676,9 @@ def look(system: System, seen: probe.Health | None) -> bool:
     """Enter one look at a system's health; move what is under watch. True when its health has turned."""
     now = timezone.now()
     health = Health.UNKNOWN if seen is None else Health.HEALTHY if seen.ok else Health.UNHEALTHY
-    detail = seen.detail[:300] if seen else "the manifest names no health URL"
+    detail = "the manifest names no health URL"
+    if seen is not None:
+        detail = (seen.detail if seen.ok else masked(system, seen.detail))[:300]
     changed = health != system.health
     System.objects.filter(pk=system.pk).update(
         health=health, health_detail=detail, health_checked_at=now, **({"health_since": now} if changed else {})
@@ -732,7 +743,7 @@ def why_no_backup(run: Run) -> str:
     try:
         PROCEDURES["backup"].plan(run.system.manifest, base.Request(run.restore_point.tag))
     except ToolError as error:
-        return base.in_words(error)
+        return masked(run, base.in_words(error))
     return ""
 
 
@@ -742,7 +753,7 @@ def backup_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     trouble = f"{failed.title}: {failed.trouble}" if failed else ""
     context = context_for(mine, run, heart)
     for step in run.steps.exclude(state=StepState.WAITING).order_by("-number"):
-        if left := undo(procedure_of(run).step(step.name), context, taken_over=True):
+        if left := masked(run, undo(procedure_of(run).step(step.name), context, taken_over=True)):
             trouble += f" “{step.title}” could not be taken back: {left}"
     return backup_ended(mine, trouble)
 

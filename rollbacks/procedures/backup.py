@@ -299,7 +299,7 @@ def push(context: Context) -> Facts:
         pushed = git.push_tag(context.root, context.goal["tag"])
     except git.GitError as error:
         context.say(f"warning: the tag could not be pushed, and is kept here only: {error}\n")
-        return {"pushed": False, "warning": str(error)}
+        return {"pushed": False}  # the words are in the output alone, which is masked
     context.say("pushed\n" if pushed else "there is no remote\n")
     return {"pushed": pushed}
 
