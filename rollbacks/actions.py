@@ -20,6 +20,7 @@ from rollbacks.models import (
     Decision,
     DecisionRule,
     MatrixVersion,
+    Plan,
     RestorePoint,
     Rollback,
     RollbackLogEntry,
@@ -267,10 +268,11 @@ def open_incident(system: System) -> Incident | None:
 
 
 @transaction.atomic
-def approve(pk: int, *, by: Person, note: str = "") -> Rollback:
-    """Vote for the plan as it is shown now; the last vote of the quorum approves. Raises MoveRefused, NotAllowed."""
+def approve(pk: int, *, by: Person, note: str = "", digest: str = "") -> Rollback:
+    """Vote for the plan of this digest (else the newest); the last vote of the quorum approves. Raises MoveRefused,
+    NotAllowed."""
     rollback = Rollback.objects.locked(pk)
-    vote(rollback, by, Approval.Vote.APPROVE, "approve", note)
+    vote(rollback, by, Approval.Vote.APPROVE, "approve", note, digest)
     plan = rollback.plan_now
     assert plan is not None
     if plan.votes_for() >= rollback.rule.quorum:
@@ -281,29 +283,48 @@ def approve(pk: int, *, by: Person, note: str = "") -> Rollback:
 
 
 @transaction.atomic
-def reject(pk: int, *, by: Person, note: str) -> Rollback:
+def reject(pk: int, *, by: Person, note: str, digest: str = "") -> Rollback:
     """One vote against is enough; it needs a reason."""
     rollback = Rollback.objects.locked(pk)
     need(rollback, note, "Say why you reject it: the requester has to know what to change.")
-    vote(rollback, by, Approval.Vote.REJECT, "reject", note)
+    vote(rollback, by, Approval.Vote.REJECT, "reject", note, digest)
     advance(rollback, "reject", by=by, note=note)
     tell(rollback, f"{called(by)} rejected {rollback}: {note}")
     return rollback
 
 
-def vote(rollback: Rollback, by: Person, choice: str, move: str, note: str) -> None:
+def vote(rollback: Rollback, by: Person, choice: str, move: str, note: str, digest: str) -> None:
     """Append a person's vote on the current plan."""
     if rollback.state != RollbackState.AWAITING_APPROVAL:
         raise MoveRefused(why_not(rollback, move, by), rollback)
     if reason := may_vote(rollback, by):
         raise NotAllowed(f"{called(by)} cannot {move} {rollback}: {reason}.")
     assert by is not None
-    plan = rollback.plan_now
-    assert plan is not None
+    plan = plan_read(rollback, digest)
     if plan.approvals.filter(voter=by).exists():
         raise MoveRefused(f"You have voted on this plan of {rollback} already.", rollback)
     Approval.objects.create(plan=plan, voter=by, vote=choice, roles=titles(by), reason=note)
     record(rollback, f"vote {choice}", by=by, note=note, digest=plan.digest)
+
+
+def plan_read(rollback: Rollback, digest: str) -> Plan:
+    """The plan that is decided on. Raises MoveRefused when it is not the one that the person has read, or when its time
+    is over and no sweep has noticed it yet."""
+    plan = rollback.plan_now
+    assert plan is not None
+    if rollback.expires_at is not None and rollback.expires_at <= timezone.now():
+        raise MoveRefused(
+            f"{rollback} was to be decided until {rollback.expires_at:%H:%M} UTC. Nothing was begun. Ask again if it "
+            "is still needed.",
+            rollback,
+        )
+    if not plan.digest.startswith(digest):
+        raise MoveRefused(
+            f"The plan of {rollback} has changed since you read it: your word does not count for the new one. Read "
+            "what would change now, and decide again.",
+            rollback,
+        )
+    return plan
 
 
 def may_vote(rollback: Rollback, by: Person) -> str:
@@ -312,10 +333,12 @@ def may_vote(rollback: Rollback, by: Person) -> str:
 
 
 @transaction.atomic
-def override(pk: int, *, by: Person, note: str) -> Rollback:
+def override(pk: int, *, by: Person, note: str, digest: str = "") -> Rollback:
     """Break-glass: approve without the votes. It works at once, and opens a review that blocks closing the incident."""
     rollback = Rollback.objects.locked(pk)
     need(rollback, note, "Say why the approval cannot be waited for: a Tech Lead reviews it.")
+    if rollback.state == RollbackState.AWAITING_APPROVAL:
+        plan_read(rollback, digest)
     advance(rollback, "override", by=by, note=note)
     assert by is not None
     incidents.open_review(

@@ -111,22 +111,28 @@ def output(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     return HttpResponse(text, content_type="text/plain; charset=utf-8")
 
 
-def verb(act: Callable[..., Rollback], said: str) -> Callable[[HttpRequest, int], HttpResponse]:
-    """A POST-only view for one of the people's moves: the note from the form, the action, back to the page."""
+def verb(
+    act: Callable[..., Rollback], said: str, *, of_plan: bool = False
+) -> Callable[[HttpRequest, int], HttpResponse]:
+    """A POST-only view for one of the people's moves: the note from the form, the action, back to the page.
+
+    `of_plan`: it decides on the plan that the page showed, and on no other.
+    """
 
     @require_POST
     def view(request: HttpRequest, pk: int) -> HttpResponse:
         note = NoteForm(request.POST).words(get_object_or_404(Rollback, pk=pk))
-        rollback = act(pk, by=request.user, note=note)
+        read = {"digest": request.POST.get("digest", "")} if of_plan else {}
+        rollback = act(pk, by=request.user, note=note, **read)
         messages.success(request, f"{rollback} {said}.")
         return redirect(rollback)
 
     return view
 
 
-approve = verb(actions.approve, "has your vote")
-reject = verb(actions.reject, "is rejected")
-override = verb(actions.override, "is approved by your override; a review is open")
+approve = verb(actions.approve, "has your vote", of_plan=True)
+reject = verb(actions.reject, "is rejected", of_plan=True)
+override = verb(actions.override, "is approved by your override; a review is open", of_plan=True)
 cancel = verb(actions.cancel, "is cancelled")
 abort = verb(actions.abort, "is aborted: everything is put back as it was found")
 complete = verb(actions.complete, "is complete")

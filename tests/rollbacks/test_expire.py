@@ -6,14 +6,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from incidents.models import Incident
+from incidents.models import Incident, Review
 from portal.ledger.models import rows_of
 from rollbacks import runner
-from rollbacks.models import DecisionRule, Rollback
+from rollbacks.models import Approval, DecisionRule, Rollback
 from tests.conftest import again
 
 ClientFor = Callable[[User], Client]
@@ -61,6 +62,21 @@ def test_too_late_to_vote(client_for: ClientFor, planned: Rollback, tech_lead: U
     shown = client.post(f"/rollbacks/{planned.pk}/approve/", {"note": "Go"}, follow=True).content.decode()
     assert f"Rollback {planned.pk} was expired by the portal" in shown
     assert again(planned).state == "expired"
+
+
+@pytest.mark.parametrize("move", ["approve", "reject", "override"])
+def test_too_late_although_no_sweep_has_noticed(
+    client_for: ClientFor, planned: Rollback, tech_lead: User, time_machine: Any, move: str
+) -> None:
+    """The sweeper may have been down for hours: what was to be decided in an hour is not decided then."""
+    client = client_for(tech_lead)
+    later(time_machine, 61)
+    shown = client.post(f"/rollbacks/{planned.pk}/{move}/", {"note": "Go"}, follow=True).content.decode()
+    assert f"Rollback {planned.pk} was to be decided until" in shown
+    assert "Ask again if it is still needed." in shown
+    assert again(planned).state == "awaiting_approval"
+    assert not Approval.objects.exists()
+    assert not Review.objects.exists()
 
 
 def test_what_runs_does_not_expire(running: Rollback, time_machine: Any) -> None:

@@ -3,6 +3,7 @@ what moved is said in words, and the votes are void. What the running service wr
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -223,3 +224,29 @@ def starts(rollback: Rollback) -> tuple[str, list[str]]:
     after = again(rollback)
     assert after.plan_now is not None
     return after.state, after.plan_now.moved
+
+
+@pytest.mark.parametrize("move", ["approve", "reject", "override"])
+def test_nobody_decides_on_a_plan_that_they_have_not_read(
+    client_for: Callable[[User], Client],
+    planned: Rollback,
+    checkout: Path,
+    tech_lead: User,
+    tech_lead2: User,
+    move: str,
+) -> None:
+    """Their page shows plan 1 while the approval of it becomes void: their click is no vote for plan 2."""
+    client, page = client_for(tech_lead), f"/rollbacks/{planned.pk}/"
+    read = re.findall('name="digest" value="(.*?)"', client.get(page).content.decode())
+    assert read == [planned.plans.get().digest] * 3, "in the three forms that decide"
+    actions.approve(planned.pk, by=tech_lead2)
+    commit(checkout, "Somebody deploys", app_py="VERSION = 3\n")
+    runner.carry(planned.run.pk)
+
+    shown = client.post(f"{page}{move}/", {"note": "Go", "digest": read[0]}, follow=True).content.decode()
+
+    assert "has changed since you read it" in shown
+    assert (again(planned).state, Approval.objects.count(), Review.objects.count()) == ("awaiting_approval", 1, 0)
+    newest = re.findall('name="digest" value="(.*?)"', shown)
+    client.post(f"{page}{move}/", {"note": "Go", "digest": newest[0]})
+    assert again(planned).state in ("approved", "rejected")

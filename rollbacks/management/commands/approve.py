@@ -8,6 +8,8 @@ from rollbacks.actions import Unknown
 from rollbacks.management.acting import ActingCommand
 from rollbacks.models import Rollback
 
+DIGEST = "the digest of the plan that you read, or its beginning (default: the newest plan's)"
+
 
 def find_rollback(pk: int) -> Rollback:
     """Raises Unknown."""
@@ -24,11 +26,12 @@ class Command(ActingCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("id", type=int, metavar="ID")
         parser.add_argument("--reason", default="", metavar="R")
+        parser.add_argument("--digest", default="", metavar="D", help=DIGEST)
         super().add_arguments(parser)
 
-    def act(self, *, id: int, reason: str, wait: bool, local: bool, **options: Any) -> None:
+    def act(self, *, id: int, reason: str, digest: str, wait: bool, local: bool, **options: Any) -> None:
         self.rollback = find_rollback(id)
-        rollback = actions.approve(id, by=self.person(), note=reason)
+        rollback = actions.approve(id, by=self.person(), note=reason, digest=digest)
         self.say(f"{rollback} is {rollback.get_state_display().lower()}")
         if wait or local:
             rollback = self.follow_rollback(rollback, voted_on=rollback.plan_now)

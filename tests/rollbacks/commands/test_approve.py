@@ -41,6 +41,20 @@ def test_without_wait_it_is_a_vote(give: Give, planned: Rollback, tech_lead: Use
     assert (said.code, said.json["state"], again(planned).state) == (0, "approved", "approved")
 
 
+@pytest.mark.parametrize("command", ["approve", "reject"])
+def test_a_digest_that_is_not_the_plans_gives_no_vote(
+    give: Give, planned: Rollback, tech_lead: User, command: str
+) -> None:
+    words = (command, planned.pk, "--as", "techlead", "--reason", "As I read it", "--digest")
+    said = give(*words, "0123456789")
+    assert said.code == 1
+    assert "has changed since you read it" in said.err
+    assert again(planned).state == "awaiting_approval"
+    plan = planned.plan_now
+    assert plan is not None
+    assert give(*words, plan.digest[:10]).code == 0
+
+
 def test_nobody_approves_their_own(give: Give, planned: Rollback, oncall: User) -> None:
     said = give("approve", planned.pk, "--as", "oncall", "--local", "--wait")
     assert said.code == 1
