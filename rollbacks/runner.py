@@ -173,6 +173,7 @@ def request_of(rollback: Rollback) -> base.Request:
         rollback.component,
         rollback.set_logs_aside,
         rollback.reset_metrics,
+        elsewhere=bool(rollback.into),
     )
 
 

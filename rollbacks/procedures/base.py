@@ -53,6 +53,7 @@ class Request:
     component: str = ""
     set_logs_aside: bool = False
     reset_metrics: bool = False
+    elsewhere: bool = False  # into a directory where nothing stands, and not onto the system itself
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     wanted = planning.wanted(manifest, sources, commit, request.point)
     planning.check_valid(wanted)
     requirements = stage.requirements_of(manifest, commit, request.point)
-    lock = stage.lock_for(manifest, requirements)
+    lock = stage.lock_for(manifest, requirements, request.point)
     environment = planning.environment_facts(manifest, requirements, lock)
     if head.commit == commit and not (changes or planning.moves(manifest, wanted) or environment["packages"]):
         raise CannotPlan(

@@ -25,7 +25,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     head = planning.look(manifest, request)
     source = git.resolve(manifest.root, request.target)
     requirements = stage.requirements_of(manifest, source, request.point)
-    lock = stage.lock_for(manifest, requirements)
+    lock = stage.lock_for(manifest, requirements, request.point)
     if not lock:
         raise CannotPlan(f"{request.target} names no packages ({manifest.requirements}). Choose another target.")
     environment = planning.environment_facts(manifest, requirements, lock)

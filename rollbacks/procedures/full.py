@@ -10,7 +10,7 @@ from __future__ import annotations
 from rollbacks.procedures import backup, code, planning, stage
 from rollbacks.procedures.base import CannotPlan, Context, Facts, Plan, Point, Procedure, Request, Step, StepFailed
 from rollbacks.procedures.preflight import PREFLIGHT, hide_own
-from rollbacks.procedures.safety import SAFETY
+from rollbacks.procedures.safety import SAFETY, as_found
 from rollbacks.procedures.stage import ARTIFACTS, ENVIRONMENT, TRY, WORKTREE
 from rollbacks.procedures.switch import SWITCH
 from rollbacks.procedures.verify import HEALTH, PROCESS, RECORD
@@ -29,6 +29,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     if backup.is_empty(manifest.root):
         planning.check_point(manifest, point)
         return plan_anew(manifest, point)
+    check_standing(manifest, request)
     head = planning.look(manifest, request)
     wanted = kept_files(manifest, point)
     requirements = stage.requirements_of(manifest, point.commit, point)
@@ -44,6 +45,19 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     return planning.complete(manifest, head, goal_of(manifest, point, wanted), PROCEDURE.steps, shown, point)
 
 
+def check_standing(manifest: Manifest, request: Request) -> None:
+    """Raises CannotPlan where something stands that is not the system: it is nobody's to overwrite."""
+    if request.elsewhere:
+        raise CannotPlan(
+            f"{manifest.root} is not empty. Nothing was changed. Name an empty directory, or one that is not there yet."
+        )
+    if not (manifest.root / ".git").exists():
+        raise CannotPlan(
+            f"{manifest.root} is neither empty nor a git checkout. Nothing was changed. Move away what is left there, "
+            "and ask again: then all of it is brought back from the restore point."
+        )
+
+
 def plan_anew(manifest: Manifest, point: Point) -> Plan:
     """Onto an empty directory: there is nothing to compare with, and nothing that could be lost."""
     wanted = kept_files(manifest, point)
@@ -55,7 +69,8 @@ def plan_anew(manifest: Manifest, point: Point) -> Plan:
         "secrets": [name for name in wanted if name in manifest.secrets],
         "kept_configuration": [name for name in manifest.config if name not in wanted],
     }
-    return planning.plan(goal, {"commit": "", "tree": "empty"}, PROCEDURE.steps, shown, point)
+    found = {"manifest": files.digest(manifest.text), "commit": "", "tree": "empty"}
+    return planning.plan(goal, found, PROCEDURE.steps, shown, point)
 
 
 def goal_of(manifest: Manifest, point: Point, wanted: dict[str, bytes]) -> Facts:
@@ -109,11 +124,12 @@ def check_repository(context: Context) -> None:
 
 
 def take_repository_away(context: Context) -> None:
-    """Only what was begun here, where nothing stood."""
+    """Only the repository that was begun here. What came beside it since (logs, data of the service) is set aside."""
     if context.goal["anew"]:
-        for path in context.root.iterdir():
+        files.remove(context.root / ".git")
+        for path in sorted(context.root.iterdir()):
             if path.name != context.state_dir.name:
-                files.remove(path)
+                files.set_aside(path, as_found(context) / "left" / path.name)
 
 
 REPOSITORY = Step("repository", "Bring the repository", bring_repository, verify=check_repository,

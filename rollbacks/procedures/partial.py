@@ -27,7 +27,8 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     if not git.holds(manifest.root, source, paths):
         raise CannotPlan(f"{request.target} holds none of {', '.join(paths)}. Choose another target.")
     files = git.changed_files(manifest.root, head.commit, source, paths)
-    edited = [each for each in git.uncommitted(manifest.root) if git.is_under(each.path, paths)]
+    changed = [each for each in git.uncommitted(manifest.root) if git.is_under(each.path, paths)]
+    edited = [each for each in changed if each.kind != "untracked"]  # what git does not track stays
     if not files and not edited:
         raise CannotPlan(f"{request.component} is as in {request.target} already: there is nothing to do.")
     words = f"Restore {request.component} agent from backup"  # the guide's own

@@ -98,13 +98,17 @@ def verify(context: Context) -> None:
 
 
 def undo(context: Context) -> None:
-    """A safety point that is whole stays, as evidence; half of one is only in the way."""
+    """A safety point that is whole stays, as evidence; half of one is only in the way. What was set aside stays."""
     manifest, tag = context.manifest, context.safety_tag
     if backup.place(manifest, tag).exists():
         return
-    for path in (backup.part(manifest, tag), as_found(context)):
-        if path.exists():
-            shutil.rmtree(path)
+    kept = as_found(context)
+    for name in ("facts.json", "index", "config", "secrets"):
+        files.remove(kept / name)
+    if kept.is_dir() and not any(kept.iterdir()):
+        kept.rmdir()
+    if backup.part(manifest, tag).exists():
+        shutil.rmtree(backup.part(manifest, tag))
     git.delete_tag(manifest.root, tag)
 
 

@@ -157,7 +157,7 @@ def requirements_of(manifest: Manifest, commit: str, point: Point | None) -> str
     if point is not None and (frozen := backup.kept_freeze(manifest, point)).strip():
         return frozen
     where = backup.mirror(manifest) if backup.is_empty(manifest.root) else manifest.root
-    content = git.show(where, commit, manifest.requirements)
+    content = git.show(where, commit, manifest.requirements) if where.is_dir() else None
     return content.decode() if content is not None else ""
 
 

@@ -100,6 +100,7 @@ class Switch:
                 leaving=goal["unwatched"],
             )
         elif goal["paths"]:
+            git.check_not_moved(self.root, goal["found_commit"], goal["commit"])
             git.put_paths(self.root, goal["source"], goal["paths"])
             git.advance(self.root, goal["found_commit"], goal["commit"])
         elif goal["commit"]:
@@ -135,6 +136,8 @@ class Switch:
             if Path(new).exists():
                 self.set_aside(live, "artifacts", name)
                 files.move(Path(new), live)
+            elif not live.exists():
+                raise ToolError(f"{live} cannot be put in place: {new}, where it was staged, is gone.")
         for name, was_there in self.goal["directories_back"].items():
             live, found = files.inside(self.root, name), self.aside / "artifacts" / name
             if found.exists() or not was_there:
@@ -144,6 +147,9 @@ class Switch:
 
     def put_logs(self) -> None:
         """Suspect logs set aside, with a note beside them; and back."""
+        if self.goal["logs"]:
+            files.make_folder(self.aside / "logs")
+            files.write(self.aside / "logs/NOTE.txt", self.note().encode())
         for name in self.goal["logs"]:
             for path in sorted(files.inside(self.root, name).glob("*.log")):
                 self.set_aside(path, "logs", name, path.name)
@@ -152,6 +158,12 @@ class Switch:
                 live = files.inside(self.root, name) / path.name
                 self.set_aside(live, "undone", name, path.name)
                 files.move(path, live)
+
+    def note(self) -> str:
+        return (
+            f"Logs of {self.root}, set aside by rollback run {self.goal['run']} when it put an earlier state in place. "
+            "They tell what went wrong: read them for the post-mortem before you remove them.\n"
+        )
 
     def reset(self) -> None:
         say(f"$ {self.goal['reset']}")
@@ -166,7 +178,7 @@ class Switch:
             return False
         if self.written.get("done"):
             return True
-        if self.goal["back"] or self.goal["reset"] or self.is_torn():
+        if self.goal["back"] or self.goal["reset"] or self.goal["logs"] or self.is_torn():
             return False
         process = probe.process(status.pid)
         since = self.written["began"] - TICK

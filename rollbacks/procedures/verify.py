@@ -56,7 +56,8 @@ def check_disk(context: Context) -> None:
     if wrong:
         raise StepFailed(f"Configuration is not as planned: {', '.join(wrong)}")
     ignoring = (*context.manifest.config, *context.manifest.secrets, *context.manifest.unwatched)
-    if context.goal["commit"] and git.differs(context.root, wanted, ignoring=ignoring):
+    paths = context.goal["paths"]
+    if (context.goal["commit"] or paths) and git.differs(context.root, wanted, only=paths, ignoring=ignoring):
         raise StepFailed(f"Files in {context.root} are not those of {wanted[:10]}.")
 
 

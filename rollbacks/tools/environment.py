@@ -234,7 +234,7 @@ for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
     except BaseException as error:
-        print("\\x1f" + json.dumps([name, f"{type(error).__name__}: {error}"[:300]]))
+        print("\\n\\x1f" + json.dumps([name, f"{type(error).__name__}: {error}"[:300]]))
 """
 
 

@@ -493,18 +493,21 @@ def put_back(
     `advanced`: a commit of ours that the branch was moved on to meanwhile, and is moved back from. `aside`: where files
     go that came since (never deleted); those in `leaving` stay where they are.
     """
+    branch = f"refs/heads/{found.branch}" if found.branch else ""
+    if branch and git(root, "rev-parse", branch) not in (found.commit, advanced):
+        raise GitError(
+            f"The branch {found.branch} no longer names {found.commit[:10]}, where it was found: somebody has moved "
+            "it. The code was left as it is."
+        )
     checkout(root, snapshot)
     if aside is not None:
         for path in untracked(root):
             if not is_under(path, leaving):
                 files.set_aside(root / path, aside / path)
-    if found.branch:
-        branch = f"refs/heads/{found.branch}"
+    if branch:
         if advanced and git(root, "rev-parse", branch) == advanced:
             git(root, "update-ref", branch, found.commit, advanced)
         git(root, "symbolic-ref", "HEAD", branch)
-        if git(root, "rev-parse", "HEAD") != found.commit:
-            raise GitError(f"The branch {found.branch} no longer names {found.commit[:10]}, where it was found.")
     else:
         git(root, "update-ref", "--no-deref", "HEAD", found.commit)
     if index:
@@ -518,10 +521,10 @@ def put_paths(root: Path, source: str, paths: Sequence[str]) -> None:
     clear_lock(root)
     kept = set(git(root, "ls-tree", "-r", "-z", "--name-only", "--end-of-options", source, "--", *paths).split("\0"))
     now = git(root, "ls-files", "-z", "--", *literal(paths)).split("\0")
-    if gone := [path for path in now if path and path not in kept]:
-        git(root, "rm", "--quiet", "--force", "--ignore-unmatch", "--", *literal(gone))
-    if kept - {""}:
-        git(root, "checkout", "--quiet", "--force", source, "--", *literal(sorted(kept - {""})))
+    for some in batches([path for path in now if path and path not in kept]):
+        git(root, "rm", "--quiet", "--force", "--ignore-unmatch", "--", *literal(some))
+    for some in batches(sorted(kept - {""})):
+        git(root, "checkout", "--quiet", "--force", source, "--", *literal(some))
 
 
 def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], message: str) -> str:
@@ -544,9 +547,20 @@ def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], mes
 
 
 def advance(root: Path, found: str, commit: str) -> None:
-    """Move HEAD (and the branch that it is on) from `found` to the commit. Doing it twice is fine."""
+    """Move HEAD (and the branch that it is on) from `found` to the commit. Doing it twice is fine. Raises GitError."""
+    check_not_moved(root, found, commit)
     if git(root, "rev-parse", "HEAD") != commit:
         git(root, "update-ref", "-m", "rollback portal: restore a component", "HEAD", commit, found)
+
+
+def check_not_moved(root: Path, found: str, ours: str) -> None:
+    """Raises GitError when HEAD names neither what was found nor what we make of it."""
+    now = head(root).commit
+    if now not in (found, ours):
+        raise GitError(
+            f"{root} is at {now[:10]}, and no longer at {found[:10]}, where it was found: somebody has moved it. "
+            "Its code was left as it is."
+        )
 
 
 def clear_lock(root: Path) -> None:

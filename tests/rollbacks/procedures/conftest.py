@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from rollbacks.procedures import backup, code, planning
-from rollbacks.procedures.base import Context, Point, Request, Step
-from rollbacks.tools import manifest, probe
+from rollbacks.procedures import backup, code, journal, planning, switch, switcher
+from rollbacks.procedures.base import Context, Point, Procedure, Request, Step
+from rollbacks.tools import ToolError, manifest, probe
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import manifest_text
 from tests.rollbacks.procedures.serving import Served, app, release, serving
 
 Planned = Callable[..., Context]
+PlannedBy = Callable[..., Context]
 
 
 @pytest.fixture
@@ -73,6 +74,44 @@ def planned(context: Callable[..., Context]) -> Planned:
         return context(of, goal=essence["goal"], found=essence["found"], **changes)
 
     return make
+
+
+@pytest.fixture
+def planned_by(context: Callable[..., Context]) -> PlannedBy:
+    """planned_by(procedure, manifest, Request(…)): the context of a rollback that was planned just now."""
+
+    def make(procedure: Procedure, of: Manifest, request: Request, **changes: Any) -> Context:
+        essence = procedure.plan(of, request).essence
+        return context(of, goal=essence["goal"], found=essence["found"], **changes)
+
+    return make
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same switch, without a process of its own, which takes half a second to start."""
+
+    def follow(context: Context, path: Path) -> tuple[int, str]:
+        try:
+            switcher.main(path, context.token)
+        except ToolError as error:
+            return 1, str(error)
+        return 0, ""
+
+    monkeypatch.setattr(switch, "follow", follow)
+
+
+def before_switch(procedure: Procedure) -> tuple[Step, ...]:
+    return procedure.steps[: procedure.steps.index(switch.SWITCH)]
+
+
+def begin_switch(context: Context) -> switcher.Switch:
+    """What a worker that was killed in its switch leaves: a journal without an end. To be brought half-way by hand."""
+    path = switch.journal_path(context, "there")
+    path.parent.mkdir(exist_ok=True)
+    written = {"goal": switch.forward_goal(context), "old_pid": 0, "began": 0.0}
+    journal.write(path, written)
+    return switcher.Switch(written)
 
 
 def carry(context: Context, *steps: Step) -> None:

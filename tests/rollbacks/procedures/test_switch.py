@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from portal.supervision import wait_until
-from rollbacks.procedures import journal, safety, stage, switch, switcher, verify
+from rollbacks.procedures import journal, safety, stage, switch, verify
 from rollbacks.procedures.base import Context, Request, StepFailed
 from rollbacks.procedures.preflight import PREFLIGHT
 from rollbacks.procedures.safety import SAFETY
@@ -29,20 +29,6 @@ from tests.rollbacks.procedures.test_stage import keep
 
 BEFORE = (PREFLIGHT, SAFETY, WORKTREE, ENVIRONMENT)
 TAG = "backup-20260301-110000"
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same switch, without a process of its own, which takes half a second to start."""
-
-    def follow(context: Context, path: Path) -> tuple[int, str]:
-        try:
-            switcher.main(path, context.token)
-        except ToolError as error:
-            return 1, str(error)
-        return 0, ""
-
-    monkeypatch.setattr(switch, "follow", follow)
 
 
 def there_and_back(mine: Context) -> None:
