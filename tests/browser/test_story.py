@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 SYSTEM = "agents-orchestration-system"
 NARROW = {"width": 360, "height": 780}
+PICTURES = os.environ.get("SCREENSHOTS") == "on"
 IMAGES = PROJECT / "docs" / "images"
 IN_THE_DOCS = {"sign-in", "restore-point", "overview", "roll-back", "awaiting-approval", "running", "done", "incident",
                "log"}  # fmt: skip
@@ -31,7 +32,7 @@ TICKS = 'python -uc "import time; [print(time.time()) or time.sleep(0.2) for _ i
 
 def picture(page: Page, name: str) -> None:
     """What a reader of the docs sees; the other schemes and widths are only looked at, in a directory of their own."""
-    if os.environ.get("SCREENSHOTS") != "on":
+    if not PICTURES:
         return
     if name in IN_THE_DOCS:
         page.screenshot(path=IMAGES / f"{name}.png")
@@ -197,6 +198,8 @@ def test_the_story(page: Page, portal: Portal) -> None:
     expect(page.locator(".messages")).to_contain_text("has your vote")
     not_loaded_again(page)
     expect(page.locator(".step[data-state=running] pre, .step[data-state=done] pre").first).not_to_be_empty()
+    if PICTURES:
+        expect(page.locator(".step[data-state=running] #output-5")).not_to_be_empty()
     picture(page, "running")
     expect(state(page)).to_have_text("Monitoring", timeout=3 * SOON)
     expect(page.locator(".step[data-state=done]")).to_have_count(9)

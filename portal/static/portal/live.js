@@ -24,8 +24,9 @@
   }
 
   function measured(seconds, digits) {
-    const whole = Math.floor(seconds);
-    return whole < 60 ? `${seconds.toFixed(digits)} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+    const whole = Math.floor(seconds), minutes = Math.floor(whole / 60);
+    if (whole < 60) return `${seconds.toFixed(digits)} s`;
+    return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   }
 
   function said(format, at) {
