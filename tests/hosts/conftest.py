@@ -5,7 +5,7 @@ What a test here can have:
 
 - `portal`: this machine's side, in this process: portal.manage("rollback", …) gives a command as a person would.
 - `host`: a host of the module's own, with the portal's worker on it.
-- `agents`: a system on it, for one test alone: release 1.2.0 runs, the portal knows it, the worker may restart it.
+- `agents`: a system on it: the portal knows it, the worker may restart its unit; release 1.2.0 runs, until break_it().
 """
 
 from __future__ import annotations
@@ -97,15 +97,22 @@ def host(make_host: MakeHost) -> Host:
     return make_host("alpha")
 
 
-@pytest.fixture
-def agents(portal: Portal, host: Host) -> Managed:
-    host.start()  # whatever the test before has left of it
-    host.start_worker()
+@pytest.fixture(scope="module")
+def agents_of_module(portal: Portal, host: Host) -> Managed:
     number = next(NUMBERS)
     managed = Managed(host, f"agents-{number}", 8100 + number)
     managed.lay_out()
     portal.add(managed)
     return managed
+
+
+@pytest.fixture
+def agents(agents_of_module: Managed) -> Managed:
+    """Whatever the test before has left of the host: it and its worker run, and the unit is as it was."""
+    agents_of_module.host.start()
+    agents_of_module.host.start_worker()
+    agents_of_module.forget_unit_changes()
+    return agents_of_module
 
 
 def database_url() -> str:

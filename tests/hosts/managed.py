@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -24,6 +22,9 @@ ExecStart={root}/.venv/bin/python -m orchestration.service --host 0.0.0.0 --port
 [Install]
 WantedBy=multi-user.target
 """
+SLOW = """\
+ExecStop=/bin/sh -c 'touch {home}/stops; sleep 2'
+ExecStartPre=/bin/sh -c 'touch {home}/starts; sleep 2'"""
 MANIFEST = """\
 [system]
 name = "{name}"
@@ -59,16 +60,17 @@ class Managed:
         self.home = Path("/srv") / name
         self.root = layout.root(self.home)
         self.manifest = MANIFEST.format(name=name, root=self.root, home=self.home, host=host.name, port=port)
+        self.good: dict[str, Any] = {}
+        self.drop_in = f"/etc/systemd/system/{name}.service.d/test.conf"
         self.url = f"http://{host.address}:{port}/health"
 
-    def lay_out(self) -> dict[str, Any]:
-        """The good release runs."""
-        good = self.guest("lay_out")
+    def lay_out(self) -> None:
+        """The good release runs; `good` is how it looks."""
+        self.good = self.guest("lay_out")
         unit = UNIT.format(name=self.name, owner=OWNER, root=self.root, port=self.port)
         self.host.write(f"/etc/systemd/system/{self.name}.service", unit)
         self.host.shell(f"systemctl daemon-reload && systemctl enable --quiet --now {self.name}")
         self.await_release("1.2.0", 200)
-        return good
 
     def break_it(self) -> dict[str, Any]:
         """The bad release is deployed, and answers 500."""
@@ -79,18 +81,21 @@ class Managed:
 
     def change_unit(self, text: str) -> None:
         """A drop-in for its [Service]."""
-        self.host.write(f"/etc/systemd/system/{self.name}.service.d/test.conf", f"[Service]\n{text}\n")
+        self.host.write(self.drop_in, f"[Service]\n{text}\n")
         self.host.run("systemctl", "daemon-reload")
 
-    def forget_unit_changes(self) -> None:
-        """Also while the host is off."""
-        (self.host.tree / f"etc/systemd/system/{self.name}.service.d/test.conf").unlink()
+    def make_slow(self) -> None:
+        """It takes two seconds to stop and two to start, and each leaves a sign when it begins."""
+        for sign in ("stops", "starts"):
+            (self.inside("..") / sign).unlink(missing_ok=True)
+        self.change_unit(SLOW.format(home=self.home))
 
-    def commit(self, name: str, content: str) -> None:
-        """A change that is deployed by itself: it needs no restart."""
-        self.inside(name).write_text(content)
-        for words in (["add", name], ["commit", "--quiet", "--message", content]):
-            self.host.as_owner("git", "-C", str(self.root), *words)
+    def await_sign(self, sign: str) -> None:
+        """As fast as it can be seen from outside."""
+        assert wait_until((self.inside("..") / sign).exists, 60, pause=0.002), f"{self.name}: it never {sign}"
+
+    def forget_unit_changes(self) -> None:
+        self.host.shell(f"rm -f {self.drop_in}; systemctl daemon-reload")
 
     def guest(self, verb: str) -> dict[str, Any]:
         """Raises HostError."""
@@ -128,11 +133,3 @@ class Managed:
     def inside(self, path: str) -> Path:
         """A path below its root, also while the host is off or does not answer."""
         return self.host.tree / str(self.root).lstrip("/") / path
-
-
-def await_true(holds: Callable[[], Any], seconds: float, words: Callable[[], str]) -> None:
-    """As fast as it can look: for a moment that is soon over."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, words()
-        time.sleep(0.002)

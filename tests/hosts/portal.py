@@ -18,7 +18,7 @@ import psycopg
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from portal.ledger.models import Ledger, rows_of
+from portal.ledger.models import rows_of
 from portal.stack import Stack, redis_server, scheduler, watcher
 from portal.supervision import wait_until
 from rollbacks.models import Rollback, System
@@ -75,6 +75,12 @@ class Portal:
     def approve(self, rollback: Rollback) -> None:
         self.manage("approve", rollback.pk, "--as", "techlead")
 
+    def approved(self, managed: Managed) -> Rollback:
+        """A worker is about to begin."""
+        rollback = self.ask(managed)
+        self.approve(rollback)
+        return rollback
+
     def await_state(self, pk: int, *states: str) -> Rollback:
         """The rollback once it is in one of these states."""
 
@@ -96,15 +102,20 @@ class Portal:
         """The commit of a tag, on the host."""
         return managed.host.as_owner("git", "-C", str(managed.root), "rev-parse", f"{name}^{{commit}}")
 
+    def moves(self, rollback: Rollback) -> list[str]:
+        """What the ledger has of it, the oldest first."""
+        return [row.move for row in rows_of(rollback).order_by("number")]
+
+    def printed(self, rollback: Rollback, step: str) -> str:
+        """What the step said."""
+        return "".join(rollback.run.steps.get(name=step).output.values_list("text", flat=True))
+
     def story(self, rollback: Rollback) -> str:
         """What an auditor reads, for the words of a failing test."""
-        said = [f"{step.name} {step.state}: {step.trouble}" for step in rollback.run.steps.all()]
-        said += ["".join(step.output.values_list("text", flat=True)) for step in rollback.run.steps.all()]
-        return "\n".join([*(f"{row.move} {row.note} {row.details}" for row in ledger(rollback)), *said])
-
-
-def ledger(rollback: Rollback) -> list[Ledger]:
-    return list(rows_of(rollback))
+        rows = [f"{row.move} {row.note} {row.details}" for row in rows_of(rollback).order_by("number")]
+        steps = [f"{step.name} {step.state}: {step.trouble}" for step in rollback.run.steps.all()]
+        said = [self.printed(rollback, step.name) for step in rollback.run.steps.all()]
+        return "\n".join([*rows, *steps, *said])
 
 
 # --- the parts ------------------------------------------------------------------------------------------------------

@@ -6,24 +6,11 @@ import time
 
 import pytest
 
+from portal.supervision import wait_until
 from rollbacks.models import Rollback, System
 from tests.hosts.host import OWNER, PORTAL, PYTHON
-from tests.hosts.managed import Managed, await_true
+from tests.hosts.managed import Managed
 from tests.hosts.portal import Portal
-
-# A unit that takes two seconds to stop and two to start, and says when it is at it.
-SLOW = """\
-ExecStop=/bin/sh -c 'touch {home}/stops; sleep 2'
-ExecStartPre=/bin/sh -c 'touch {home}/starts; sleep 2'
-"""
-MOMENTS = ("stops", "starts")
-
-
-def under_way(portal: Portal, agents: Managed) -> Rollback:
-    """Approved: a worker is about to begin."""
-    rollback = portal.ask(agents)
-    portal.approve(rollback)
-    return rollback
 
 
 def check_ended_well(portal: Portal, agents: Managed, rollback: Rollback, found: dict, good: dict) -> None:  # type: ignore[type-arg]
@@ -42,14 +29,12 @@ def check_ended_well(portal: Portal, agents: Managed, rollback: Rollback, found:
     portal.manage("verify_ledger")
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", ["stops", "starts"])
 def test_a_power_cut_in_the_switch_is_survived(portal: Portal, agents: Managed, moment: str) -> None:
-    good = agents.look()
-    found = agents.break_it()
-    agents.change_unit(SLOW.format(home=agents.home))
-    rollback = under_way(portal, agents)
-    sign = agents.inside("..") / moment
-    await_true(sign.exists, 60, lambda: portal.story(rollback))
+    good, found = agents.good, agents.break_it()
+    agents.make_slow()
+    rollback = portal.approved(agents)
+    agents.await_sign(moment)
 
     agents.host.kill()
     assert Rollback.objects.get(pk=rollback.pk).state == "running"
@@ -57,14 +42,12 @@ def test_a_power_cut_in_the_switch_is_survived(portal: Portal, agents: Managed, 
 
     check_ended_well(portal, agents, rollback, found, good)
     assert Rollback.objects.get(pk=rollback.pk).run.claims > 2
-    print(portal.story(rollback))
 
 
 @pytest.mark.parametrize("step", ["tree", "switch"])
 def test_what_a_step_says_is_done_is_on_disk(portal: Portal, agents: Managed, step: str) -> None:
-    good = agents.look()
-    found = agents.break_it()
-    rollback = under_way(portal, agents)
+    good, found = agents.good, agents.break_it()
+    rollback = portal.approved(agents)
     portal.await_step(rollback, step, "done")
 
     agents.host.kill()
@@ -105,7 +88,7 @@ def test_what_a_dead_host_held_in_the_database_is_given_back(portal: Portal, age
     host.write("/opt/portal/hold.py", HOLD % system.pk)
     run = f"--uid={OWNER} -p EnvironmentFile=/etc/portal/worker.env -p WorkingDirectory={PORTAL}"
     host.shell(f"systemd-run --quiet {run} -E DJANGO_SETTINGS_MODULE=portal.settings {PYTHON} hold.py")
-    await_true((host.tree / "srv/holds").exists, 30, lambda: host.journal("*"))
+    assert wait_until((host.tree / "srv/holds").exists, 30), host.journal("*")
 
     host.kill()
     began = time.monotonic()
