@@ -53,7 +53,10 @@ from rollbacks.tools import ToolError, command, fence, guard, mask, probe, probe
 log = logging.getLogger(__name__)
 
 WORKER_STATES = [RollbackState.PLANNING, RollbackState.APPROVED, RollbackState.RUNNING, RollbackState.REVERTING]
-WANTED = Q(rollback__state__in=WORKER_STATES) | Q(restore_point__isnull=False, ended_at=None)
+# Without a join, so that each half is found by its own index: the sweeper asks this every five seconds.
+WORKED_ON = Rollback.objects.filter(state__in=WORKER_STATES).order_by().values("pk")
+WANTED = Q(rollback__in=WORKED_ON) | Q(restore_point__isnull=False, ended_at=None)
+HALF_WAY = [RollbackState.RUNNING, RollbackState.REVERTING]  # it goes first: a backup between would keep half a switch
 HEALTH_LOST_AFTER = 3  # looks in a row without a healthy answer, during the watch
 DEFAULT_OUTAGE = 1.0  # seconds: what a plan expects on a system that was never rolled back
 
@@ -84,11 +87,13 @@ def is_held(run: Run) -> bool:
 
 
 def claim(pk: int) -> Claim | None:
-    """Take a run: the lease, and the next fencing token of its system. None when another holds it or its system, or
-    when it wants no worker (any more): who carried it out stays written there."""
+    """Take a run: the lease, and the next fencing token of its system. None when another holds it or its system, when
+    it wants no worker (any more): who carried it out stays written there, or when the system is not on this host."""
     with transaction.atomic():
         system = System.objects.locked(Run.objects.values_list("system_id", flat=True).get(pk=pk))
-        if not Run.objects.filter(WANTED, pk=pk).exists():
+        if system.host != settings.HOST or not Run.objects.filter(WANTED, pk=pk).exists():
+            return None
+        if system.runs.filter(rollback__state__in=HALF_WAY).exclude(pk=pk).exists():
             return None
         if any(is_held(each) for each in system.runs.filter(lease_until__gt=timezone.now())):
             return None
@@ -338,8 +343,14 @@ def what_moved(before: base.Facts, now: base.Facts) -> list[str]:
 # --- steps ----------------------------------------------------------------------------------------------------------
 
 
+def safety_tag(run: Run) -> str:
+    """Names all that a run leaves on the host: its number may have been another portal's before."""
+    began = (run.rollback.started_at if run.rollback else run.made_at) or timezone.now()
+    return f"failed-{began:%Y%m%d-%H%M%S}"
+
+
 def prober_file(run: Run) -> Path:
-    return run.manifest.state_dir / "probes" / f"{run.pk}.jsonl"
+    return run.manifest.state_dir / "probes" / f"{safety_tag(run)}.jsonl"
 
 
 def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
@@ -347,17 +358,17 @@ def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
     if rollback is not None:
         plan = rollback.plan_now
         assert plan is not None
-        essence, began = plan.body["essence"], rollback.started_at or timezone.now()
+        essence = plan.body["essence"]
     else:
         assert point is not None
-        essence, began = {"goal": {"tag": point.tag, "message": point.reason or "Pre-deployment backup"}}, point.made_at
+        essence = {"goal": {"tag": point.tag, "message": point.reason or "Pre-deployment backup"}}
     return base.Context(
         manifest=run.manifest,
         run=run.pk,
         token=mine.token,
         holder=mine.holder,
         essence=essence,
-        safety_tag=f"failed-{began:%Y%m%d-%H%M%S}",
+        safety_tag=safety_tag(run),
         say=heart.say,
         stopped=heart.stopped,
         facts={step.name: step.facts for step in run.steps.all() if step.facts or step.state == StepState.DONE},
@@ -673,47 +684,59 @@ def lapse(rollback: Rollback) -> bool:
     return True
 
 
-def look(system: System, seen: probe.Health | None) -> bool:
-    """Enter one look at a system's health; move what is under watch. True when its health has turned."""
-    now = timezone.now()
+def look(system: System, seen: probe.Health | None, asked: datetime | None = None) -> bool:
+    """Enter one look at a system's health; move what is under watch. True when its health has turned.
+
+    `asked`: when the system was asked, which an answer that waited for its turn to be entered does not make later.
+    """
+    asked = asked or timezone.now()
     health = Health.UNKNOWN if seen is None else Health.HEALTHY if seen.ok else Health.UNHEALTHY
     detail = "the manifest names no health URL"
     if seen is not None:
         detail = (seen.detail if seen.ok else masked(system, seen.detail))[:300]
-    changed = health != system.health
-    System.objects.filter(pk=system.pk).update(
-        health=health, health_detail=detail, health_checked_at=now, **({"health_since": now} if changed else {})
-    )
+    changed, before = health != system.health, system.health_checked_at
+    newer = System.objects.filter(Q(health_checked_at=None) | Q(health_checked_at__lte=asked), pk=system.pk)
+    since = {"health_since": asked} if changed else {}
+    if not newer.update(health=health, health_detail=detail, health_checked_at=asked, **since):
+        return False  # an older answer than what is known
     if changed:
-        HealthChange.objects.create(system=system, at=now, health=health, detail=detail)
-        system.health_since = now
+        HealthChange.objects.create(system=system, at=asked, health=health, detail=detail)
+        system.health_since = asked
     for rollback in system.rollbacks.filter(state=RollbackState.MONITORING):
-        watch(rollback, health, system.health_since)
+        watch(rollback, health, system.health_since, before, asked)
     return changed
 
 
-def watch(rollback: Rollback, health: str, since: datetime) -> None:
+def watch(rollback: Rollback, health: str, since: datetime, before: datetime | None, asked: datetime) -> None:
     """monitoring → completed when its time is over; → reverting when health is lost for some looks in a row.
 
-    Looks from before the watch do not count: then it was the release that is left behind that was unhealthy.
+    Looks from before the watch do not count: then it was the release that is left behind that was unhealthy. So the
+    first look within it (the one `before` it was not) is the first that can begin a loss.
     """
-    now = timezone.now()
     lost_after = timedelta(seconds=settings.HEALTH_SECONDS * HEALTH_LOST_AFTER)
-    since = max(since, rollback.run.ended_at or since)
     with transaction.atomic():
         rollback = Rollback.objects.locked(rollback.pk)
         if rollback.state != RollbackState.MONITORING:
             return
-        if health == Health.UNHEALTHY and now - since >= lost_after:
+        began = Run.objects.values_list("ended_at", flat=True).get(rollback=rollback) or since
+        if before is None or before < began:
+            since = asked
+        if health == Health.UNHEALTHY and asked - max(since, began) >= lost_after:
             fail(rollback.pk, f"Health was lost during the watch: {rollback.system.health_detail}")
-        elif health != Health.UNHEALTHY and rollback.watch_until and now >= rollback.watch_until:
+        elif health != Health.UNHEALTHY and rollback.watch_until and asked >= rollback.watch_until:
             advance(rollback, "complete", by=None, note="the watch is over, and health held")
             tell(rollback, f"{rollback} is complete: {rollback.system} stayed healthy through the watch.")
 
 
 def refresh(system: System) -> None:
-    """Look at the host: what is deployed, what could be gone back to."""
-    seen = inspect(system.manifest)
+    """Look at the host: what is deployed, what could be gone back to; or why that cannot be told."""
+    try:
+        seen = inspect(system.manifest)
+    except Exception as error:  # whatever it is: it is said on the system's page, and is no other system's trouble
+        log.exception("looking at %s", system)
+        seen = {"problem": base.in_words(error)}
+    if "problem" in seen:
+        seen["problem"] = masked(system, seen["problem"])
     System.objects.filter(pk=system.pk).update(facts=seen, facts_at=timezone.now())
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
@@ -125,6 +126,12 @@ class ActingCommand(BaseCommand):
 
     def follow(self, run: Run, look: Callable[[], Any], is_over: Callable[[Any], bool]) -> Any:
         """Print each change, and carry the run on here when --local asks for it."""
+        if self.options["local"] and run.system.host != settings.HOST:
+            raise MoveRefused(
+                f"{run.system} is on the host {run.system.host}, and this is {settings.HOST}: nothing of it was "
+                "touched here. It waits for a worker of its host: give the command there, or start the worker there.",
+                run.system,
+            )
         shown: set[str] = set()
         while True:
             if self.options["local"]:

@@ -148,6 +148,31 @@ def test_one_worker_per_system(approved: Rollback, system: System, oncall: User)
     assert RestorePoint.objects.get(pk=point.pk).state == "verified"
 
 
+@pytest.mark.parametrize("state", ["running", "reverting"])
+def test_an_interrupted_rollback_goes_before_a_backup(running: Rollback, oncall: User, state: str) -> None:
+    """Its worker has died, perhaps with the service down: a backup then would keep half a switch, and call it good."""
+    if state == "reverting":
+        actions.abort(running.pk, by=oncall, note="Wrong system")
+    point = actions.backup(system=running.system, by=oncall)
+    runner.carry(point.run.pk)
+    assert RestorePoint.objects.get(pk=point.pk).state == "creating"
+    runner.carry(running.run.pk)
+    assert again(running).state in ("monitoring", "reverted"), again(running).trouble
+    runner.carry(point.run.pk)
+    assert RestorePoint.objects.get(pk=point.pk).state == "verified"
+
+
+def test_a_worker_of_another_host_touches_nothing(approved: Rollback, settings: Any, checkout: Path) -> None:
+    """Where the same directory exists by chance, or is mounted."""
+    settings.HOST = "beta"
+    tasks.carry(approved.run.pk)
+    assert again(approved).state == "approved"
+    assert (checkout / "app.py").read_text() == "VERSION = 2\nBROKEN = True\n"
+    settings.HOST = "local"
+    tasks.carry(approved.run.pk)
+    assert again(approved).state == "monitoring"
+
+
 @pytest.mark.parametrize("name", ["planned", "watched", "held"])
 def test_a_hint_that_comes_too_late_changes_nothing(name: str, request: pytest.FixtureRequest) -> None:
     """Who carried it out stays written there, and no token is spent."""
@@ -592,6 +617,46 @@ def test_the_release_that_was_left_does_not_count_against_the_new_one(
     later(time_machine, seconds=60)
     seen(system, SICK)
     assert again(watched).state == "monitoring", "one look is no loss"
+
+
+def test_an_answer_from_before_the_watch_does_not_count_however_late_it_is_entered(
+    watched: Rollback, system: System, time_machine: Any
+) -> None:
+    asked = timezone.now() - timedelta(minutes=1)
+    System.objects.filter(pk=system.pk).update(health="unhealthy", health_since=timezone.now() - timedelta(hours=1))
+    later(time_machine, seconds=60)
+    runner.look(System.objects.get(pk=system.pk), SICK, asked)
+    assert again(watched).state == "monitoring"
+    seen(system, SICK)
+    assert again(watched).state == "monitoring", "the first look of its own"
+    later(time_machine, seconds=10)
+    seen(system, SICK)
+    assert again(watched).state == "reverting"
+
+
+def test_an_older_answer_does_not_take_the_place_of_a_newer_one(system: System) -> None:
+    seen(system, WELL)
+    assert not runner.look(System.objects.get(pk=system.pk), SICK, timezone.now() - timedelta(seconds=5))
+    assert System.objects.get(pk=system.pk).health == "healthy"
+    assert HealthChange.objects.count() == 1
+
+
+@pytest.mark.parametrize("harm", ["manifest", "packages"])
+def test_a_system_that_cannot_be_read_leaves_no_other_unwatched(
+    system: System, checkout: Path, service: str, harm: str
+) -> None:
+    text = manifest_text(checkout).replace('"agents"', '"zebra"')
+    actions.add_system(by=None, text=f'{text}\n[health]\nurl = "{service}"\n')
+    if harm == "manifest":
+        System.objects.filter(pk=system.pk).update(manifest_text="[system")
+    else:
+        torn = checkout / ".venv/lib/python3.11/site-packages/torn-1.dist-info"
+        torn.mkdir(parents=True)
+        (torn / "METADATA").write_text("Metadata-Version: 2.1\nName: torn\nVersion: 1\n")
+        (torn / "direct_url.json").write_text('{"dir_info": ')
+    tasks.look(system.host)
+    assert System.objects.get(name="zebra").health == "unhealthy"
+    assert System.objects.get(name="agents").facts["problem"]
 
 
 def test_health_that_is_lost_during_the_watch_brings_everything_back(

@@ -21,7 +21,7 @@ from tests.conftest import git as by_hand
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SECRET = "super-secret-token"  # noqa: S105 - of the fixture's .env
+SECRET = "super-secret-token"  # in the .env of the checkout
 
 
 def kept_for_ever() -> str:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 
 from portal.ledger.models import rows_of
 from rollbacks import actions, runner
-from rollbacks.models import Approval, DecisionRule, Rollback, RollbackLogEntry, System
+from rollbacks.models import Approval, DecisionRule, Rollback, RollbackLogEntry
 from tests.conftest import again, commit, git, manifest_text
 from tests.rollbacks.commands.conftest import Give, Manage
 
@@ -55,6 +56,17 @@ def test_a_digest_that_is_not_the_plans_gives_no_vote(
     assert give(*words, plan.digest[:10]).code == 0
 
 
+def test_local_on_another_host_is_refused_in_words(
+    give: Give, planned: Rollback, checkout: Path, tech_lead: User, settings: Any
+) -> None:
+    settings.HOST = "beta"
+    said = give("approve", planned.pk, "--as", "techlead", "--local", "--wait", "--json")
+    assert said.code == 1
+    assert "agents is on the host local, and this is beta: nothing of it was touched here." in said.err
+    assert said.json["state"] == again(planned).state == "approved", "the vote counts"
+    assert git(checkout, "show", "-s", "--format=%s") == "Break it"
+
+
 def test_nobody_approves_their_own(give: Give, planned: Rollback, oncall: User) -> None:
     said = give("approve", planned.pk, "--as", "oncall", "--local", "--wait")
     assert said.code == 1
@@ -73,11 +85,12 @@ def test_who_comes_second_is_told_who_was_faster(give: Give, approved: Rollback,
 
 @pytest.mark.django_db(transaction=True)
 def test_wait_fails_when_the_rollback_was_undone(
-    give: Give, system: System, checkout: Path, planned: Rollback, tech_lead: User
+    give: Give, rollback: Rollback, checkout: Path, tech_lead: User
 ) -> None:
     """The release that is gone back to fails its own tests: nothing is switched, and the exit code says so."""
     actions.add_system(by=None, text=manifest_text(checkout, test="echo 3 of 9 failed; exit 3"))
-    said = give("approve", planned.pk, "--as", "techlead", "--local", "--wait", "--json")
+    runner.carry(rollback.run.pk)
+    said = give("approve", rollback.pk, "--as", "techlead", "--local", "--wait", "--json")
     assert (said.code, said.json["state"]) == (1, "reverted")
     assert "Run the system's own tests on what is staged" in said.json["trouble"]
     assert said.json["trouble"] in said.out
@@ -85,12 +98,13 @@ def test_wait_fails_when_the_rollback_was_undone(
 
 
 def test_wait_fails_when_others_carry_it_out_and_it_is_undone(
-    manage: Manage, planned: Rollback, system: System, checkout: Path, tech_lead: User
+    manage: Manage, rollback: Rollback, checkout: Path, tech_lead: User
 ) -> None:
     actions.add_system(by=None, text=manifest_text(checkout, test="false"))
-    with manage.begun("approve", planned.pk, "--as", "techlead", "--wait", "--json") as waiting:
-        waiting.until_said(f"Rollback {planned.pk} is approved")
-        runner.carry(planned.run.pk)
+    runner.carry(rollback.run.pk)
+    with manage.begun("approve", rollback.pk, "--as", "techlead", "--wait", "--json") as waiting:
+        waiting.until_said(f"Rollback {rollback.pk} is approved")
+        runner.carry(rollback.run.pk)
         said = waiting.ended()
     assert (said.code, said.json["state"]) == (1, "reverted")
     assert "the broker is down" in said.err, "nobody wonders why nothing happens"
