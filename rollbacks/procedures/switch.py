@@ -103,7 +103,8 @@ def undo(context: Context) -> None:
                 "was changed."
             )
         return
-    if changed := verify.changed_since(context):
+    begun = journal_path(context, "back").exists()  # once it is on its way back, what differs is our own doing
+    if not begun and (changed := verify.changed_since(context)):
         raise StepFailed(
             f"Since the rollback somebody changed {', '.join(changed)}. Going back to what was found before it would "
             "overwrite that, so nothing was changed. Settle it by hand, or put that back and try again."
@@ -190,7 +191,8 @@ def by_hand(context: Context) -> list[str]:
     manager = service.for_service(context.manifest.service)
     root, q = shlex.quote(str(context.root)), shlex.quote
     lines = [manager.by_hand("stop")]
-    if goal["paths"] and found["branch"]:
+    if goal["paths"] and found["branch"]:  # which cannot be moved while it is checked out
+        lines.append(f"git -C {root} checkout --force --detach {found['commit']} --")
         lines.append(f"git -C {root} branch --force {q(found['branch'])} {found['commit']}")
     if moves_code(context):
         lines.append(f"git -C {root} checkout --force {q(found['branch'] or found['commit'])} --")
@@ -200,6 +202,8 @@ def by_hand(context: Context) -> list[str]:
     for name in goal["artifacts"]:
         live, was_at = q(str(context.root / name)), q(str(kept / "artifacts" / name))
         lines.append(f"[ ! -e {was_at} ] || {{ mv {live} {live}.undone; mv {was_at} {live}; }}")
+    for name in goal["logs"]:
+        lines.append(f"mv -n {q(str(kept / 'logs' / name))}/*.log {q(str(context.root / name))}/")
     lines += [f"cp -a {q(str(kept / part))}/. {root}/" for part in ("config", "secrets") if (kept / part).is_dir()]
     return [*lines, manager.by_hand("start") if found["running"] else "true   # it was stopped when it was found"]
 
