@@ -201,9 +201,10 @@ def by_hand(context: Context) -> list[str]:
         lines += environment_by_hand(context, environment.Live(**found["environment"]))
     for name in goal["artifacts"]:
         live, was_at = q(str(context.root / name)), q(str(kept / "artifacts" / name))
-        lines.append(f"[ ! -e {was_at} ] || {{ mv {live} {live}.undone; mv {was_at} {live}; }}")
+        lines.append(f"[ ! -e {was_at} -a ! -L {was_at} ] || {{ mv {live} {live}.undone; mv {was_at} {live}; }}")
     for name in goal["logs"]:
-        lines.append(f"mv -n {q(str(kept / 'logs' / name))}/*.log {q(str(context.root / name))}/")
+        live, was_at = q(str(context.root / name)), q(str(kept / "logs" / name))
+        lines.append(f"[ ! -d {was_at} ] || mv -n {was_at}/*.log {live}/")
     lines += [f"cp -a {q(str(kept / part))}/. {root}/" for part in ("config", "secrets") if (kept / part).is_dir()]
     return [*lines, manager.by_hand("start") if found["running"] else "true   # it was stopped when it was found"]
 

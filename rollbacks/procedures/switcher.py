@@ -7,6 +7,7 @@ its end. Run again, it converges: it looks at the real state (HEAD, links, hashe
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -140,9 +141,10 @@ class Switch:
                 raise ToolError(f"{live} cannot be put in place: {new}, where it was staged, is gone.")
         for name, was_there in self.goal["directories_back"].items():
             live, found = files.inside(self.root, name), self.aside / "artifacts" / name
-            if found.exists() or not was_there:
+            is_aside = os.path.lexists(found)  # a relative link leads nowhere from there
+            if is_aside or not was_there:
                 self.set_aside(live, "undone", name)
-            if found.exists():
+            if is_aside:
                 files.move(found, live)
 
     def put_logs(self) -> None:
@@ -204,7 +206,7 @@ class Switch:
         gone = not any((self.root / name).exists() for name in goal["absent"])
         linked = not wanted or self.live.resolve() == Path(wanted).resolve()
         moved = not any(Path(new).exists() for new in goal["directories"].values())
-        back = not any((self.aside / "artifacts" / name).exists() for name in goal["directories_back"])
+        back = not any(os.path.lexists(self.aside / "artifacts" / name) for name in goal["directories_back"])
         code = not goal["commit"] or git.head(self.root).commit == goal["commit"]
         return put and gone and linked and moved and back and code
 
