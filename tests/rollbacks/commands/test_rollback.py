@@ -135,3 +135,73 @@ def test_wait_follows_what_others_do(manage: Manage, system: System, tech_lead: 
     assert (said.json["id"], said.json["state"]) == (rollback.pk, "monitoring")
     assert said.json["rollback_seconds"] > 0
     assert "  6. Switch: stop, put in place, start: done\n" in said.out
+
+
+# --- what a procedure is asked for besides --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def able(system: System) -> System:
+    """It has a component, and its metrics can be reset."""
+    text = system.manifest_text.replace('logs = ["logs"]', 'logs = ["logs"]\ncomponents = { app = ["app.py"] }')
+    return actions.add_system(by=None, text=f"{text}reset_metrics = 'true'\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--component", "app"], "“component” goes with partial, not with code."),
+        (["--set-logs-aside"], "“set logs aside” goes with state, not with code."),
+        (["--procedure", "config", "--reset-metrics"], "“reset metrics” goes with state, not with config."),
+        (["--procedure", "partial", "--into", "/srv/x"], "“into” goes with full, not with partial."),
+        (["--procedure", "full", "--with-configuration"], "“with configuration” goes with code, not with full."),
+        (["--procedure", "partial"], "Say which component: app."),
+        (["--procedure", "partial", "--component", "ap"], "Say which component: app."),
+        (["--procedure", "full", "--into", "x"], "'x' has to be an absolute path without “..”"),
+        (["--procedure", "full", "--into", "/srv/../etc"], "has to be an absolute path without “..”"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_words(
+    give: Give, able: System, oncall: User, words: list[str], why: str
+) -> None:
+    said = give("rollback", "agents", *ASK, *words, "--json")
+    assert (said.code, why in said.err, said.json["trouble"] == said.err.strip()) == (1, True, True), said
+    assert not Rollback.objects.exists()
+
+
+def test_a_copy_is_not_restored_over_the_system_or_its_backups(
+    give: Give, able: System, oncall: User, checkout: Path
+) -> None:
+    for taken in (checkout, checkout / "sub", checkout.parent, checkout.parent / "backups/x"):
+        said = give("rollback", "agents", *ASK, "--procedure", "full", "--into", taken)
+        assert (said.code, "Name an empty directory somewhere else." in said.err) == (1, True), said
+    assert not Rollback.objects.exists()
+
+
+def test_a_system_without_components_says_what_to_do(give: Give, system: System, oncall: User) -> None:
+    said = give("rollback", "agents", *ASK, "--procedure", "partial", "--component", "app")
+    assert (said.code, "add “components” to its manifest" in said.err) == (1, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_component_is_planned_as_it_was_asked_for(give: Give, able: System, oncall: User) -> None:
+    said = give("rollback", "agents", *ASK, "--procedure", "partial", "--component", "app", "--local", "--json")
+    assert (said.code, said.json["state"]) == (0, "awaiting_approval"), said
+    plan = Rollback.objects.get().plan_now
+    assert plan is not None
+    assert plan.body["essence"]["goal"]["paths"] == ["app.py"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--procedure", "state", "--set-logs-aside"], "v1 is no restore point, and only a restore point holds"),
+        (["--procedure", "full"], "v1 is no restore point, and a full rollback needs one"),
+        (["--procedure", "dependencies"], "v1 names no packages (requirements.txt)"),
+        (["--procedure", "config"], "is that of v1 already: nothing to do"),
+    ],
+)
+def test_what_each_procedure_needs_is_said(give: Give, able: System, oncall: User, words: list[str], why: str) -> None:
+    said = give("rollback", "agents", *ASK, *words, "--local", "--json")
+    assert (said.code, said.json["state"], why in said.json["trouble"]) == (1, "refused", True), said

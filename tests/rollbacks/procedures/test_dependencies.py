@@ -65,7 +65,7 @@ def live(checkout: Path, needs: str) -> None:
 
 
 def version(checkout: Path) -> str:
-    words = [checkout / ".venv/bin/python", "-c", "import tool; print(tool.version)"]
+    words = [str(checkout / ".venv/bin/python"), "-c", "import tool; print(tool.version)"]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
