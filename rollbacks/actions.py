@@ -211,6 +211,9 @@ def request(
         decision=decision.why,
         off_matrix=decision.off_matrix,
     )
+    if decision.rule.immediate and not rollback.is_immediate:
+        rollback.decision += f" {called(by)} wrote that row within the last 24 h, so somebody else has to approve it."
+        rollback.save()
     born(rollback, "request", by=by, note=reason, system=system.name, procedure=procedure, to=target)
     if incident is not None:
         system.incidents.add(incident)

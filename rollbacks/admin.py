@@ -13,8 +13,10 @@ from django.http import HttpRequest
 
 from portal.ledger.admin import PeriodFilter, ReadOnlyAdmin
 from portal.ledger.models import record, take_turn
+from portal.ledger.roles import Role, holds
 from rollbacks import actions
 from rollbacks.models import (
+    ACTIVE,
     Approval,
     DecisionRule,
     MatrixVersion,
@@ -52,6 +54,16 @@ class ManifestAdminForm(forms.ModelForm[System]):
         if not self.instance.pk and System.objects.filter(name=parsed.name).exists():
             raise forms.ValidationError(f"There is a system {parsed.name} already: change that one.")
         return text
+
+    def clean_retired(self) -> bool:
+        retired: bool = self.cleaned_data["retired"]
+        active = self.instance.rollbacks.filter(state__in=ACTIVE).first() if self.instance.pk and retired else None
+        if active is not None:
+            raise forms.ValidationError(
+                f"{active} is {active.get_state_display().lower()}, and nobody would watch it any more. Bring it to "
+                "its end first."
+            )
+        return retired
 
 
 @admin.register(System)
@@ -132,6 +144,10 @@ class MatrixVersionAdmin(admin.ModelAdmin[MatrixVersion]):
         super().save_related(request, form, formsets, change)
         rows = [str(rule) for rule in form.instance.rules.all()]
         record(form.instance, "add", by=request.user, note=form.instance.note, rules=rows)  # type: ignore[arg-type]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """The matrix says who approves: only those who approve most may say that."""
+        return holds(request.user, Role.TECH_LEAD) and bool(super().has_add_permission(request))
 
     def has_change_permission(self, request: HttpRequest, obj: MatrixVersion | None = None) -> bool:
         return False

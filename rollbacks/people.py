@@ -20,7 +20,7 @@ class Approver:
 def approvers(rollback: Rollback) -> list[Approver]:
     """The active people who may vote on it, with their contact details; the requester only under the Immediate rule."""
     people = holders(rollback.rule.role).prefetch_related("groups", "contacts")
-    if not rollback.rule.immediate:
+    if not rollback.is_immediate:
         people = people.exclude(pk=rollback.requested_by_id)
     return [Approver(called(person), titles(person), ways(person.contacts.all(), person.email)) for person in people]
 

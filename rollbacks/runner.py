@@ -263,7 +263,7 @@ def expected_outage(rollback: Rollback) -> float:
 def approve_at_once(rollback: Rollback) -> None:
     """The Immediate rule: the requester's word is the approval, when the requester may give it (DESIGN 3)."""
     requester = rollback.requested_by
-    if not rollback.rule.immediate or not holds(requester, rollback.rule.role):
+    if not rollback.is_immediate or not holds(requester, rollback.rule.role):
         return
     plan = rollback.plan_now
     assert plan is not None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
@@ -80,6 +81,10 @@ class DecisionRule(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_severity_display()} × {self.get_scope_display()}"
+
+    def clean(self) -> None:
+        if self.immediate and self.role == Role.ENGINEER:
+            raise ValidationError({"immediate": "Immediate needs an On-Call Engineer or above."})
 
     @property
     def budget(self) -> str:

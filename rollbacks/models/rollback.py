@@ -38,13 +38,14 @@ class RollbackState(models.TextChoices):
 
 S = RollbackState
 ACTIVE = [S.AWAITING_APPROVAL, S.APPROVED, S.RUNNING, S.MONITORING, S.REVERTING, S.HELD]
+OWN_RULE_AFTER = timedelta(hours=24)  # others have seen it by then
 ENDED = [S.COMPLETED, S.REVERTED, S.REFUSED, S.REJECTED, S.EXPIRED, S.CANCELLED]
 
 
 def approver(rollback: Rollback, person: Person) -> str:
     if person is None:
         return "a person has to do this"
-    if person.pk == rollback.requested_by_id and not rollback.rule.immediate:
+    if person.pk == rollback.requested_by_id and not rollback.is_immediate:
         return "you asked for it, and nobody approves their own request"
     if not holds(person, rollback.rule.role):
         return f"this needs the role {rollback.rule.role} or above, and you are {titles(person)}"
@@ -120,7 +121,7 @@ class Rollback(StateModel):
             models.Index(fields=["system", "-requested_at"]),
             models.Index(fields=["state", "-requested_at"]),
             models.Index(fields=["system", "state"]),
-            models.Index(fields=["severity"]),
+            models.Index(fields=["severity", "-requested_at"]),
         ]
 
     def __str__(self) -> str:
@@ -133,6 +134,13 @@ class Rollback(StateModel):
     def plan_now(self) -> Plan | None:
         """The plan that votes are about: the newest."""
         return self.plans.order_by("-number").first()
+
+    @property
+    def is_immediate(self) -> bool:
+        """What its rule says, but not to whoever wrote that rule within the day: it would be their own approval."""
+        version = self.rule.version
+        is_own = version.made_by_id is not None and version.made_by_id == self.requested_by_id
+        return self.rule.immediate and not (is_own and self.requested_at - version.made_at < OWN_RULE_AFTER)
 
     @property
     def is_over(self) -> bool:

@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
 from portal.ledger.models import rows_of
+from rollbacks import actions
 from rollbacks.models import Approval, MatrixVersion, Plan, RestorePoint, Rollback, RollbackLogEntry, Step, System
 from tests.conftest import again, asked, manifest_text
 
@@ -183,6 +184,7 @@ def test_editing_the_matrix_makes_a_new_version(admin: Admin, system: System, on
         ({"rules-0-budget_from": 40}, "budget_in_order"),
         ({"rules-1-severity": "critical", "rules-1-scope": "system-wide"}, "duplicate"),
         ({"rules-0-quorum": 0}, "greater than or equal to 1"),
+        ({"rules-0-role": "Engineer"}, "Immediate needs an On-Call Engineer or above"),
         ({"rules-0-role": "Auditor"}, "not one of the available choices"),
         ({"rules-TOTAL_FORMS": 0}, "A matrix without rows answers nobody"),
         ({"note": ""}, "required"),
@@ -221,7 +223,7 @@ def test_who_may_edit_the_matrix_and_the_systems(
         assert client.post(url, {"note": "x", "manifest_text": "x"}).status_code == 403
         assert admin(manager).get(url).status_code == 403
         assert admin(oncall).get(url).status_code in (302, 403), "not in the admin at all"
-        assert admin(devops).get(url).status_code == 200
+        assert admin(devops).get(url).status_code == (403 if url == ADD else 200), "the matrix is the Tech Leads'"
 
 
 # --- systems --------------------------------------------------------------------------------------------------------
@@ -244,6 +246,20 @@ def test_a_system_is_changed_through_the_same_door(
     assert rows == [
         ("add", None), ("change", tech_lead), ("retire", tech_lead), ("bring back", tech_lead)
     ]  # fmt: skip
+
+
+def test_a_system_with_a_rollback_under_watch_is_not_retired(
+    admin: Admin, watched: Rollback, oncall: User, tech_lead: User
+) -> None:
+    """Nobody would ask for its health any more, and the watch would never end."""
+    url = f"/admin/rollbacks/system/{watched.system_id}/change/"
+    words = {"manifest_text": watched.system.manifest_text, "retired": "on"}
+    refused = admin(tech_lead).post(url, words).content.decode()
+    assert f"Rollback {watched.pk} is monitoring, and nobody would watch it any more." in refused
+    assert not System.objects.get().retired
+    actions.complete(watched.pk, by=oncall, note="Fine")
+    assert admin(tech_lead).post(url, words).status_code == 302
+    assert System.objects.get().retired
 
 
 def test_a_system_is_added(admin: Admin, matrix: None, checkout: Path, devops: User) -> None:

@@ -162,7 +162,7 @@ def test_approve_and_cancel(at_once: AtOnce, system: System, oncall: User, leads
 def test_approve_and_expire(
     at_once: AtOnce, system: System, oncall: User, leads: list[User], time_machine: Any
 ) -> None:
-    """At its last instant: either it is approved and then too late to start, or the vote comes too late."""
+    """At its last instant the vote comes too late, whoever is faster: nothing that expires is approved before."""
     for _ in range(FEW):
         rollback = waiting(asked(system, oncall))
         time_machine.move_to(rollback.expires_at, tick=False)
@@ -172,10 +172,9 @@ def test_approve_and_expire(
         assert len(expired) + len(twice) == 1, "once"
         assert again(rollback).state == "expired"
         if isinstance(approved, MoveRefused):
-            assert f"Rollback {rollback.pk} was expired by the portal 0 s ago" in str(approved)
-            assert states(rollback)[2:] == ["expired"]
-        else:
-            assert states(rollback)[2:] == ["approved", "expired"]
+            late = ("was to be decided until", "was expired by the portal")  # as the sweep was slower or faster
+            assert str(approved).startswith(tuple(f"Rollback {rollback.pk} {words}" for words in late))
+        assert states(rollback)[2:] == ["expired"]
 
 
 # --- one active rollback per system ---------------------------------------------------------------------------------

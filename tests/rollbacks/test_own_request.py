@@ -5,19 +5,21 @@ test_override.py; by command: commands/test_approve.py.)"""
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
+from django.utils import timezone
 
 from incidents.models import Incident, Review
 from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused, NotAllowed, advance
 from rollbacks import actions, runner
 from rollbacks.models import Approval, DecisionRule, MatrixVersion, Rollback, System
-from tests.conftest import again, asked
+from tests.conftest import again, asked, git
 
 ClientFor = Callable[[User], Client]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,6 +113,33 @@ def test_by_a_new_version_of_the_matrix(own: Rollback, lead: User) -> None:
     with pytest.raises(NotAllowed, match="nobody approves their own request"):
         actions.approve(own.pk, by=lead)
     assert is_untouched(own)
+
+
+def test_by_a_matrix_that_they_have_just_written(
+    system: System, lead: User, tech_lead2: User, time_machine: Any
+) -> None:
+    """A version that calls it Immediate, and a request under it: somebody else has to look, for a day."""
+
+    def ask(by: User) -> Rollback:
+        rollback = asked(system, by)
+        runner.carry(rollback.run.pk)
+        return again(rollback)
+
+    version = MatrixVersion.objects.create(number=2, note="All at once", made_by=lead)
+    words = {"severity": "high", "scope": "multiple", "procedure": "code", "role": "Tech Lead"}
+    DecisionRule.objects.create(version=version, **words, immediate=True, budget_from=0, budget_to=5)
+    own = ask(lead)
+    with pytest.raises(NotAllowed, match="nobody approves their own request"):
+        actions.approve(own.pk, by=lead)
+    assert is_untouched(own)
+    assert "Henrik Lindqvist wrote that row within the last 24 h" in own.decision
+    actions.cancel(own.pk, by=lead)
+    others = ask(tech_lead2)
+    assert others.state == "monitoring", "who did not write it"
+    actions.complete(others.pk, by=tech_lead2, note="Fine")
+    git(system.manifest.root, "checkout", "-q", "main")
+    time_machine.move_to(timezone.now() + timedelta(hours=25))
+    assert ask(lead).state == "monitoring"
 
 
 def test_by_the_move_itself(own: Rollback, lead: User) -> None:
