@@ -23,7 +23,8 @@ def tree(context: Context) -> Path:
 
 
 def kept_environment(manifest: Manifest, lock: str) -> Path:
-    return manifest.state_dir / "environments" / lock
+    """Where the environment of this lock is kept, or has to be built."""
+    return environment.place_for(manifest.state_dir / "environments", lock, manifest.live_environment)
 
 
 # --- the code -------------------------------------------------------------------------------------------------------
@@ -136,9 +137,9 @@ def keep_environment(context: Context) -> Facts:
     if lock_for(context.manifest, requirements, point_of(goal)) != lock:
         raise StepFailed("The requirements are no longer what was approved. Nothing was switched; ask again.")
     if environment.is_kept(target):
-        context.say(f"environment {lock} is kept already\n")
-        return {"kept": True}
-    context.say(f"building environment {lock}\n")
+        context.say(f"environment {target.name} is kept already\n")
+        return {"kept": True, "at": str(target)}
+    context.say(f"building environment {target.name}\n")
     environment.build(
         target,
         requirements,
@@ -149,7 +150,7 @@ def keep_environment(context: Context) -> Facts:
         groups=context.groups,
         strict=goal["point"] is None,
     )
-    return {"kept": False}
+    return {"kept": False, "at": str(target)}
 
 
 def requirements_of(manifest: Manifest, commit: str, point: Point | None) -> str:
@@ -157,8 +158,14 @@ def requirements_of(manifest: Manifest, commit: str, point: Point | None) -> str
     if point is not None and (frozen := backup.kept_freeze(manifest, point)).strip():
         return frozen
     where = backup.mirror(manifest) if backup.is_empty(manifest.root) else manifest.root
-    content = git.show(where, commit, manifest.requirements) if where.is_dir() else None
-    return content.decode() if content is not None else ""
+
+    def read(path: str) -> str | None:
+        content = git.show(where, commit, path) if where.is_dir() else None
+        return content.decode() if content is not None else None
+
+    return environment.whole(
+        read(manifest.requirements) or "", manifest.requirements, read, lambda path: git.named(where, commit, path)
+    )
 
 
 def lock_for(manifest: Manifest, requirements: str, point: Point | None = None) -> str:
@@ -177,7 +184,7 @@ def python_for(manifest: Manifest, point: Point | None) -> Path:
 
 def check_environment(context: Context) -> None:
     lock = context.goal["lock"]
-    if lock and not environment.is_kept(kept_environment(context.manifest, lock)):
+    if lock and not environment.is_kept(staged_environment(context)):
         raise StepFailed(f"environment {lock} is not whole")
 
 
@@ -201,7 +208,7 @@ def drop_unfinished(context: Context) -> None:
     """A whole environment is kept for the next time; half of one only takes room."""
     if lock := context.goal["lock"]:
         target = kept_environment(context.manifest, lock)
-        if target.exists() and not environment.is_kept(target):
+        if target.exists() and not (target / environment.MARKER).exists():
             shutil.rmtree(target)
 
 
@@ -248,8 +255,12 @@ def lay_out_component(context: Context) -> Facts:
 
 
 def staged_environment(context: Context) -> Path:
+    """The one that was staged, also when somebody installs into it afterwards; without a lock the live one."""
     lock = context.goal["lock"]
-    return kept_environment(context.manifest, lock) if lock else context.manifest.live_environment
+    if not lock:
+        return context.manifest.live_environment
+    at = context.facts.get("environment", {}).get("at")
+    return Path(at) if at else context.state_dir / "environments" / lock
 
 
 def validate(context: Context) -> Facts:

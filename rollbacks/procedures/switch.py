@@ -47,7 +47,7 @@ def forward_goal(context: Context) -> Facts:
         "source": goal["source"],
         "paths": goal["paths"],
         "uncommitted": found["snapshot"] if found["snapshot"] != found["commit"] else "",
-        "environment": str(stage.kept_environment(manifest, goal["lock"])) if goal["lock"] else "",
+        "environment": str(stage.staged_environment(context)) if goal["lock"] else "",
         "files": secrets | stage.staged_files(context),
         "directories": {name: str(stage.staged_artifacts(context) / name) for name in goal["artifacts"]},
         "logs": goal["logs"],

@@ -37,7 +37,7 @@ def check_process(context: Context) -> Facts:
 
 
 def check_interpreter(context: Context, process: probe.Process) -> None:
-    wanted = stage.kept_environment(context.manifest, context.goal["lock"])
+    wanted = stage.staged_environment(context)
     live = context.manifest.live_environment
     if live.resolve() != wanted.resolve():
         raise StepFailed(f"{live} is not the environment {wanted}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 import re
 import shutil
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import Distribution, distributions
+from itertools import count
 from pathlib import Path
 
 from rollbacks.tools import ToolError, command, files
@@ -24,6 +26,11 @@ SEEDED = {"pip", "setuptools", "wheel"}  # put there with the environment, not b
 INSTALLER = re.compile(r"(UV|PIP)_\w+|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE", re.IGNORECASE)
 COMMENT = re.compile(r"(^|\s)#.*")
 INCLUDED = re.compile(r"^(\s*(?:-r|-c|--requirement|--constraint)[\s=]*)([^/\s=-][^:\s]*)\s*$", re.MULTILINE)
+LOCAL = re.compile(
+    r"(?P<editable>(?:-e|--editable)[\s=]*)?(?!-)(?P<path>\.{1,2}(?:/[^\s;\[]*)?|[\w.-]+/[^\s;\[]*|[\w.-]+\.(?:whl|zip|tar\.gz))"
+    r"(?:\[[^\]]*\])?\s*(?:;.*)?"
+)
+NOTE = "# in the checkout:"
 CULPRIT = re.compile(
     r"No matching distribution found for (\S+)"
     r"|Because (\S+) was not found"
@@ -104,9 +111,50 @@ def asked_version(python: Path) -> str:
 
 def lock_hash(requirements: str, python: str) -> str:
     """16 hex digits that name the environment of these requirements under this Python ("3.11.7": 3.11 counts)."""
-    lines = sorted(filter(None, (COMMENT.sub("", line).strip() for line in requirements.splitlines())))
+    lines = sorted(filter(None, map(bare, requirements.splitlines())))
     minor = ".".join(python.split(".")[:2])
     return hashlib.sha256("\n".join([*lines, minor]).encode()).hexdigest()[:16]
+
+
+def bare(line: str) -> str:
+    """A line of requirements without its comment; what whole() noted stays."""
+    line = line.strip()
+    return line if line.startswith(NOTE) else COMMENT.sub("", line).strip()
+
+
+def whole(requirements: str, at: str, read: Callable[[str], str | None], named: Callable[[str], str]) -> str:
+    """The requirements with all files that they include in their place, and with a note of what else they refer to in
+    the checkout: so that their hash names everything that is installed.
+
+    `at`: their own path. `read(path)`: a file's text. `named(path)`: a name of the content of that file or folder. Both
+    are asked for paths in the checkout, and answer None and "" for what is not there. Raises EnvironmentFailed for what
+    would be installed as a link to where it is only staged.
+    """
+    lines: list[str] = []
+    seen = {at}
+    waiting = [(line, posixpath.dirname(at)) for line in reversed(requirements.splitlines())]
+    while waiting:
+        line, folder = waiting.pop()
+        words = bare(line)
+        included, local = INCLUDED.fullmatch(words), LOCAL.fullmatch(words)
+        if local and local["editable"]:
+            raise EnvironmentFailed(
+                f"{at} installs a part of the checkout as a link (“{words}”), and it would point to where the release "
+                "is only staged. Nothing was changed. Choose a restore point: it names every package by itself."
+            )
+        if local:
+            lines += [words, f"{NOTE} {local['path']}: {named(posixpath.normpath(local['path']))}"]
+            continue
+        path = posixpath.normpath(posixpath.join(folder, included[2])) if included else ""
+        text = read(path) if path else None
+        if included is None or text is None:
+            lines.append(line)
+        elif "c" in included[1]:  # --constraint
+            lines += [f"{included[1]}{path}", f"{NOTE} {path}: {files.digest(text)}"]
+        elif path not in seen:
+            seen.add(path)
+            waiting += [(each, posixpath.dirname(path)) for each in reversed(text.splitlines())]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def base_python(environment: Path) -> Path:
@@ -125,8 +173,35 @@ def find_python(version: str) -> Path:
 
 
 def is_kept(target: Path) -> bool:
-    """Was it built to its end, and is its interpreter still there?"""
-    return (target / MARKER).is_file() and (target / "bin" / "python").exists()
+    """Was it built to its end, is its interpreter still there, and does it hold what it held then? (Somebody may have
+    installed into it since: by the live link, or by its path.)"""
+    marker = target / MARKER
+    return marker.is_file() and (target / "bin" / "python").exists() and marker.read_text() == holding(target)
+
+
+def holding(target: Path) -> str:
+    """A digest of its packages."""
+    try:
+        return files.digest(freeze(target))
+    except (OSError, ValueError):
+        return "not readable"
+
+
+def mark(target: Path) -> None:
+    """It is built to its end."""
+    files.write(target / MARKER, holding(target).encode())
+
+
+def place_for(folder: Path, lock: str, live: Path) -> Path:
+    """Where the environment of this lock is, or has to be built. One that somebody has changed since stays as it is,
+    and so does the one that the system runs with, whatever is in it."""
+    for number in count(1):
+        target = folder / (lock if number == 1 else f"{lock}-{number}")
+        if is_kept(target):
+            return target
+        if not (target / MARKER).exists() and live.resolve() != target.resolve():
+            return target
+    raise AssertionError("not reached")
 
 
 def build(
@@ -170,7 +245,7 @@ def build(
             )
         say(f"warning: the packages do not fit together, as they did not when they ran: {clash}\n")
     files.sync(target)
-    files.write(target / MARKER, b"")
+    mark(target)
 
 
 def install(run: Callable[..., command.Result], target: Path, python: Path, listed: Path) -> None:

@@ -222,6 +222,15 @@ def show(root: Path, commit: str, path: str) -> bytes | None:
         return bytes(blob.data_stream.read()) if blob.type == "blob" else None
 
 
+def named(root: Path, commit: str, path: str) -> str:
+    """git's name of the content of a file or folder in a commit; "" when it is not there."""
+    place = "" if path == "." else path
+    try:
+        return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{place}")
+    except GitError:
+        return ""
+
+
 def uncommitted(root: Path) -> list[FileChange]:
     """Tracked files that differ from HEAD (staged or not), and untracked ones that are not ignored."""
     said = git(root, "diff", "--no-renames", "--name-status", "-z", "HEAD", "--").split("\0")
@@ -519,12 +528,9 @@ def put_back(
 def put_paths(root: Path, source: str, paths: Sequence[str]) -> None:
     """The paths, in index and work tree, as they are in the commit `source`; what it does not hold there is removed."""
     clear_lock(root)
-    kept = set(git(root, "ls-tree", "-r", "-z", "--name-only", "--end-of-options", source, "--", *paths).split("\0"))
-    now = git(root, "ls-files", "-z", "--", *literal(paths)).split("\0")
-    for some in batches([path for path in now if path and path not in kept]):
-        git(root, "rm", "--quiet", "--force", "--ignore-unmatch", "--", *literal(some))
-    for some in batches(sorted(kept - {""})):
-        git(root, "checkout", "--quiet", "--force", source, "--", *literal(some))
+    known = [path for path in paths if holds(root, source, [path]) or git(root, "ls-files", "--", *literal([path]))]
+    if known:
+        git(root, "checkout", "--quiet", "--force", "--no-overlay", source, "--", *literal(known))
 
 
 def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], message: str) -> str:

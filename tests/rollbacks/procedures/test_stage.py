@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rollbacks.procedures import stage
-from rollbacks.procedures.base import Context, Request, StepFailed
+from rollbacks.procedures.base import CannotPlan, Context, Request, StepFailed
 from rollbacks.procedures.preflight import PREFLIGHT
 from rollbacks.procedures.stage import ENVIRONMENT, TRY, WORKTREE
 from rollbacks.tools import environment, probe
@@ -32,7 +32,7 @@ def bare(target: Path) -> None:
 def keep(target: Path) -> None:
     """A whole environment: what a build would leave there."""
     bare(target)
-    (target / environment.MARKER).touch()
+    environment.mark(target)
 
 
 def with_test(agents: Manifest, words: str) -> Manifest:
@@ -131,7 +131,7 @@ def test_an_environment_that_is_kept_is_not_built_again(planned: Planned, needin
     mine = planned(needing, Request("v2"))
     keep(stage.kept_environment(needing, mine.goal["lock"]))
     carry(mine, PREFLIGHT, WORKTREE, ENVIRONMENT)
-    assert mine.facts["environment"] == {"kept": True}
+    assert mine.facts["environment"]["kept"]
     assert "is kept already" in str(said)
     undo(mine, WORKTREE, ENVIRONMENT)
     assert environment.is_kept(stage.kept_environment(needing, mine.goal["lock"]))
@@ -161,6 +161,84 @@ def test_an_environment_of_which_half_is_gone_is_noticed(planned: Planned, needi
     (target / environment.MARKER).unlink()
     with pytest.raises(StepFailed, match="is not whole"):
         ENVIRONMENT.verify(mine)
+
+
+def installed(target: Path, name: str) -> None:
+    """What `pip install` in it would leave there."""
+    info = target / f"lib/python3.11/site-packages/{name}-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Name: {name}\nVersion: 1\n")
+
+
+def test_one_that_somebody_has_installed_into_is_not_taken_for_the_one_that_was_built(
+    planned: Planned, needing: Manifest, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is left alone: the system may run with it."""
+    mine = planned(needing, Request("v2"))
+    changed = stage.kept_environment(needing, mine.goal["lock"])
+    keep(changed)
+    (checkout / ".venv").symlink_to(changed)
+    installed(changed, "hotfix")
+    monkeypatch.setattr(environment, "install", lambda run, target, python, listed: bare(target))
+    mine = planned(needing, Request("v2"))
+    carry(mine, PREFLIGHT, WORKTREE, ENVIRONMENT)
+    built = stage.staged_environment(mine)
+    assert built.name == f"{changed.name}-2"
+    assert environment.is_kept(built)
+    assert environment.freeze(changed) == "hotfix==1\n"
+    installed(built, "by-the-service")
+    assert stage.staged_environment(mine) == built, "who stages does not look for another one meanwhile"
+    undo(mine, WORKTREE, ENVIRONMENT)
+    assert changed.exists()
+
+
+def test_a_half_built_one_that_the_system_runs_with_is_not_removed(
+    planned: Planned, needing: Manifest, checkout: Path
+) -> None:
+    mine = planned(needing, Request("v2"))
+    live = stage.kept_environment(needing, mine.goal["lock"])
+    bare(live)
+    (checkout / ".venv").symlink_to(live)
+    assert stage.kept_environment(needing, mine.goal["lock"]).name == f"{live.name}-2"
+    undo(mine, ENVIRONMENT)
+    assert live.exists()
+
+
+def test_what_the_requirements_include_names_the_environment(needing: Manifest, checkout: Path) -> None:
+    """Two releases whose requirements.txt says the same, and whose base.txt does not, do not share one."""
+
+    def lock(name: str) -> str:
+        sha = commit(checkout, name)
+        return stage.lock_for(needing, stage.requirements_of(needing, sha, None))
+
+    (checkout / "reqs").mkdir()
+    (checkout / "requirements.txt").write_text("-r reqs/base.txt\n-c reqs/pins.txt  # as tested\n./wheels/own.whl\n")
+    (checkout / "reqs/base.txt").write_text("-r more.txt\ntool==1\n")
+    (checkout / "reqs/more.txt").write_text("other==1\n-r base.txt\n")
+    (checkout / "reqs/pins.txt").write_text("third==1\n")
+    (checkout / "wheels").mkdir()
+    (checkout / "wheels/own.whl").write_text("1")
+    locks = [lock("one"), lock("the same")]
+    assert locks[0] == locks[1]
+    text = stage.requirements_of(needing, "HEAD", None)
+    assert text.splitlines()[:3] == ["other==1", "tool==1", "-c reqs/pins.txt"]
+    for name in ("reqs/more.txt", "reqs/pins.txt", "wheels/own.whl"):
+        (checkout / name).write_text("else==2\n")
+        locks.append(lock(name))
+    assert len(set(locks)) == 4
+
+
+@pytest.mark.parametrize("line", ["-e .", "--editable=./lib", "-e .[dev]  # us", "-e lib/own"])
+def test_requirements_that_would_link_to_what_is_only_staged_are_refused(
+    planned: Planned, needing: Manifest, checkout: Path, line: str
+) -> None:
+    """The link would dangle once the stage is tidied up: the service would not start the next time."""
+    (checkout / "requirements.txt").write_text(f"tool==2\n{line}\n")
+    commit(checkout, "Install ourselves")
+    git(checkout, "tag", "v4")
+    commit(checkout, "Other", app_py="VERSION = 5\n")
+    with pytest.raises(CannotPlan, match=r"as a link .* only staged\. Nothing was changed\. Choose a restore point"):
+        planned(needing, Request("v4"))
 
 
 def test_a_restore_point_brings_the_packages_that_ran_then(
