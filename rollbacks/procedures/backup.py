@@ -271,7 +271,14 @@ def write_down(context: Context) -> Facts:
 
 
 def read_back(context: Context) -> Facts:
+    """Is it sound, and of one state? A deployment between its parts leaves one commit's tag with another's files."""
     sealed = context.facts["seal"]["restore_point"]
+    now = git.head(context.root).commit
+    if now != sealed["commit"]:
+        raise StepFailed(
+            f"Somebody deployed while the backup was made: {sealed['commit'][:10]} was tagged, and {now[:10]} is live. "
+            "Nothing live was changed. Ask for another one when the deployment has ended."
+        )
     wrong = check(context.manifest, Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"]))
     if wrong:
         raise StepFailed("The restore point cannot be trusted: " + "; ".join(wrong))

@@ -19,7 +19,7 @@ from rollbacks.tools import ToolError, command, environment, fence, files, git, 
 from rollbacks.tools.manifest import Service
 
 TICK = 0.02  # seconds: a process's start is known to the kernel's tick only
-STOP_SECONDS = 30.0  # the service manager sends KILL by itself long before
+STOP_SECONDS = 120.0  # a service may drain: its manager sends KILL by itself, systemd after 90 s
 RESET_SECONDS = 60.0
 
 

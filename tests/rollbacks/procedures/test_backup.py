@@ -14,7 +14,7 @@ from rollbacks.procedures.backup import PROCEDURE
 from rollbacks.procedures.base import CannotPlan, Context, Point, Request, StepFailed
 from rollbacks.tools import ToolError, files
 from rollbacks.tools.manifest import Manifest
-from tests.conftest import git
+from tests.conftest import commit, git
 from tests.rollbacks.procedures.conftest import Words, back_up, carry, undo
 from tests.rollbacks.procedures.serving import picture
 
@@ -174,6 +174,15 @@ def test_a_backup_that_cannot_be_read_back_is_not_trusted(mine: Context, agents:
     carry(mine, *PROCEDURE.steps[:6])
     (agents.backups / TAG / "artifacts.tar.gz").write_bytes(b"torn")
     with pytest.raises(StepFailed, match=r"cannot be trusted: .*artifacts\.tar\.gz has changed"):
+        PROCEDURE.step("verify").apply(mine)
+
+
+def test_one_that_somebody_deployed_into_is_not_trusted(mine: Context, agents: Manifest, checkout: Path) -> None:
+    """The tag would name one commit, and the configuration be that of another."""
+    carry(mine, *PROCEDURE.steps[:2])
+    commit(checkout, "Release 3", config__agents_json='{"model": "large"}')
+    carry(mine, *PROCEDURE.steps[2:6])
+    with pytest.raises(StepFailed, match="Somebody deployed while the backup was made: .* Ask for another one"):
         PROCEDURE.step("verify").apply(mine)
 
 
