@@ -292,3 +292,53 @@ def test_the_link_is_never_missing(root: Path) -> None:
 def test_a_target_elsewhere_is_named_in_full(root: Path, tmp_path: Path) -> None:
     environment.switch(root / ".venv", tmp_path / "elsewhere", root / "aside")
     assert os.readlink(root / ".venv") == str(tmp_path / "elsewhere")
+
+
+# --- trying ---------------------------------------------------------------------------------------------------------
+
+
+def lay_in(target: Path, name: str, contents: dict[str, str]) -> None:
+    """A package that is there, as an installer leaves it."""
+    (site,) = target.glob("lib/python*/site-packages")
+    for path, content in contents.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(content)
+    info = site / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Name: {name}\nVersion: 1\n")
+    (info / "RECORD").write_text("".join(f"{path},,\n" for path in contents))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    target = tmp_path / "bare"
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", target], check=True)
+    return target
+
+
+def test_every_package_is_imported_and_each_failure_told(bare: Path, tmp_path: Path) -> None:
+    lay_in(bare, "good", {"good/__init__.py": "", "good/sub/__init__.py": "raise ValueError", "_private.py": "raise"})
+    lay_in(bare, "loud", {"loud.py": "print('half a line', end='')\nraise ImportError('no libloud.so')\n"})
+    lay_in(bare, "quits", {"quits.py": "import sys\nsys.exit('bye')\n"})
+    lay_in(bare, "pip", {"pip.py": "raise ImportError('it was seeded, nobody asked for it')\n"})
+    assert environment.top_level(bare) == ["good", "loud", "quits"]
+    found = environment.failing_imports(bare, cwd=tmp_path)
+    assert found == {"loud": "ImportError: no libloud.so", "quits": "SystemExit: bye"}
+
+
+def test_a_package_that_ends_python_is_a_failure(bare: Path, tmp_path: Path) -> None:
+    lay_in(bare, "hard", {"hard.py": "import os\nos._exit(3)\n"})
+    assert environment.failing_imports(bare, cwd=tmp_path) == {"an import": "ended Python with code 3"}
+
+
+def test_without_an_environment_nothing_fails(tmp_path: Path) -> None:
+    assert environment.failing_imports(tmp_path / "none", cwd=tmp_path) == {}
+
+
+def test_a_python_of_that_version_is_found_else_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "python3.5"
+    old.write_text("#!/bin/sh\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment.find_python("3.5.10") == old
+    assert environment.find_python("3.4.1") == Path(sys.executable).resolve()

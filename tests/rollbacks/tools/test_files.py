@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rollbacks.tools import files
+from rollbacks.tools import ToolError, files
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "-rf", "a\0b", "out/x"])
@@ -81,3 +81,43 @@ def test_bytes(tmp_path: Path) -> None:
     assert files.tree_bytes(tmp_path / "a") == files.tree_bytes(tmp_path / "a/b/file") == 1000
     assert files.tree_bytes(tmp_path / "none") == 0
     assert files.free_bytes(tmp_path / "not/yet/there") > 0
+
+
+def test_a_move_never_overwrites(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(ToolError, match=r"something is there already\. It was left as it is"):
+        files.move(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(ToolError, match="something is there already"):
+        files.move(tmp_path / "one", tmp_path / "dangling")
+    assert ((tmp_path / "one").read_text(), (tmp_path / "two").read_text()) == ("one", "two")
+    files.move(tmp_path / "one", tmp_path / "new/folder/one")
+    assert (tmp_path / "new/folder/one").read_text() == "one"
+
+
+def test_what_cannot_be_moved_is_said_and_stays(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"none cannot be moved to .*It was left as it is\."):
+        files.move(tmp_path / "none", tmp_path / "one")
+
+
+def test_what_is_set_aside_gets_a_name_that_is_free(tmp_path: Path) -> None:
+    for content in ("first", "second", "third"):
+        (tmp_path / "a.log").write_text(content)
+        files.set_aside(tmp_path / "a.log", tmp_path / "aside/a.log")
+    kept = {path.name: path.read_text() for path in (tmp_path / "aside").iterdir()}
+    assert kept == {"a.log": "first", "a.log.1": "second", "a.log.2": "third"}
+    assert not (tmp_path / "a.log").exists()
+
+
+def test_a_link_is_set_aside_and_removed_as_itself(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume/data").write_text("kept")
+    (tmp_path / "link").symlink_to("volume")
+    files.set_aside(tmp_path / "link", tmp_path / "aside")
+    assert os.readlink(tmp_path / "aside") == "volume"
+    files.remove(tmp_path / "aside")
+    assert (tmp_path / "volume/data").read_text() == "kept"
+    files.remove(tmp_path / "volume")
+    files.remove(tmp_path / "volume")
+    assert list(tmp_path.iterdir()) == []
