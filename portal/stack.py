@@ -161,8 +161,9 @@ def broker() -> Part:
 
 
 def worker() -> Part:
-    """The host's worker, which carries runs out. When it is stopped it may finish the step that it is in."""
-    return celery_worker("worker", 2, f"host.{settings.HOST}")
+    """The host's worker, which carries runs out. When it is stopped it may finish the step that it is in. It sweeps
+    too: a system whose files do not answer may keep the watcher for long."""
+    return celery_worker("worker", 2, f"host.{settings.HOST},portal")
 
 
 def watcher() -> Part:

@@ -108,13 +108,23 @@ def complete(rollback: int) -> None:
 
 
 def make_way(system: str) -> None:
-    """End what a test that failed has left under watch, or waiting."""
+    """Let what a test that failed has left behind come to its end, or to where it can be ended."""
     from rollbacks import actions  # noqa: PLC0415
-    from rollbacks.models import Rollback  # noqa: PLC0415
+    from rollbacks.models import ENDED, Rollback  # noqa: PLC0415
 
-    for rollback in Rollback.objects.filter(system__name=system, state__in=["monitoring", "awaiting_approval"]):
-        end = actions.complete if rollback.state == "monitoring" else actions.cancel
-        end(rollback.pk, by=person("oncall"), note="The next case is waiting")
+    def over() -> bool:
+        for rollback in Rollback.objects.filter(system__name=system).exclude(state__in=ENDED):
+            if end := {"monitoring": complete, "awaiting_approval": cancel, "held": settle}.get(rollback.state):
+                end(rollback.pk)
+        return not Rollback.objects.filter(system__name=system).exclude(state__in=ENDED).exists()
+
+    def cancel(rollback: int) -> None:
+        actions.cancel(rollback, by=person("oncall"), note="The next case is waiting")
+
+    def settle(rollback: int) -> None:
+        actions.settle(rollback, by=person("oncall"), note="The next case is waiting")
+
+    until(over, PATIENCE, lambda: "an earlier rollback does not end")
 
 
 def backup(system: str) -> dict[str, int]:
@@ -156,6 +166,7 @@ def await_backup(point: int, seconds: float = PATIENCE) -> dict[str, str]:
 def story(run: int) -> dict[str, Any]:
     """All that the portal knows of a run, in plain values."""
     from portal.ledger.models import rows_of  # noqa: PLC0415
+    from rollbacks import runner  # noqa: PLC0415
     from rollbacks.models import Run  # noqa: PLC0415
 
     row = Run.objects.select_related("rollback", "restore_point", "system").get(pk=run)
@@ -164,6 +175,7 @@ def story(run: int) -> dict[str, Any]:
     return {
         "state": str(subject.state),
         "trouble": row.rollback.trouble if row.rollback else "",
+        "safety_tag": runner.safety_tag(row),
         "token": row.token,
         "holder": row.holder,
         "fence": row.system.fence,
@@ -283,10 +295,12 @@ def processes_of(run: int, whole: bool) -> list[int]:
     from rollbacks.models import Run  # noqa: PLC0415
 
     child = int(Run.objects.get(pk=run).holder.split(":")[2])
-    if not whole:
-        return [child]
-    main = parent(child)
-    return [main, *(pid for pid in every_process() if parent(pid) == main)]
+    return family(parent(child)) if whole else [child]
+
+
+def family(pid: int) -> list[int]:
+    """The process, then its children."""
+    return [pid, *(each for each in every_process() if parent(each) == pid)]
 
 
 def every_process() -> Iterable[int]:
@@ -343,7 +357,7 @@ def until(found: Callable[[], Any], seconds: float, otherwise: Callable[[], str]
 DEEDS: list[Callable[..., Any]] = [
     *(add, request, approve, abort, complete, make_way, backup),
     *(await_state, await_step, await_backup, story, verify_ledger),
-    *(freeze, kill, resume, await_successor),
+    *(freeze, kill, stop, resume, await_successor, family),
 ]
 
 

@@ -116,6 +116,13 @@ class Portal:
         words = {"step": step, "state": state, "whole": whole, "after": after, "slow": str(self.slow)}
         return dict(self.ask("freeze", run=run, **words))
 
+    def pid(self, part: str) -> int:
+        """The main process of a part of the portal; 0 while there is none."""
+        return next((each.pid for each in self.supervisor.processes() if each.name == part), 0)
+
+    def processes(self, part: str) -> list[int]:
+        return list(self.ask("family", pid=self.pid(part)))
+
     # --- afterwards ---
 
     def check(self, run: int) -> dict[str, Any]:
@@ -148,9 +155,9 @@ class Portal:
             except OSError:
                 continue
 
-    def switches(self, run: int, direction: str = "there") -> str:
+    def switches(self, story: dict[str, Any], direction: str = "there") -> str:
         """What the switches of a run printed: each outage has its "stopped in"."""
-        printed = self.root / ".rollback" / "switches" / f"{run}-{direction}.out"
+        printed = self.root / ".rollback" / "switches" / f"{story['safety_tag']}-{direction}.out"
         return printed.read_text() if printed.exists() else ""
 
     def wait_for_switches(self, count: int) -> None:

@@ -46,8 +46,8 @@ def test_a_switch_goes_on_without_its_worker(portal: Portal, whole: bool) -> Non
     portal.wait_for_switches(2)
     os.kill(hung.pid, signal.SIGCONT)
 
-    succeeded(portal, rollback, run)
-    assert "already switched" in portal.switches(run)
+    story = succeeded(portal, rollback, run)
+    assert "already switched" in portal.switches(story)
 
 
 def test_the_main_process_alone_takes_its_pool_with_it(portal: Portal) -> None:
@@ -60,6 +60,19 @@ def test_the_main_process_alone_takes_its_pool_with_it(portal: Portal) -> None:
 
     assert not any(alive(pid) for pid in children)
     assert "step try taken over" in moves(succeeded(portal, rollback, run))
+
+
+def test_a_watcher_that_hangs_keeps_nobody_from_taking_over(portal: Portal) -> None:
+    """It looks at the files of every system, and one of them may be on a disk that does not answer."""
+    rollback, run = portal.approved_rollback()
+    watcher = portal.processes("watcher")
+    portal.ask("stop", pids=watcher)
+    try:
+        hit = portal.freeze(run, "try", whole=True, after=AFTER["try"])
+        assert portal.ask("kill", run=run, **hit) <= WITHIN
+        succeeded(portal, rollback, run)
+    finally:
+        portal.ask("resume", pids=watcher)
 
 
 def test_a_rollback_survives_a_blow_in_step_after_step(portal: Portal) -> None:
@@ -104,8 +117,7 @@ def test_a_backup_is_taken_over(portal: Portal, step: str, whole: bool) -> None:
     assert (portal.sample / "backups" / made["tag"] / "manifest.json").exists()
 
 
-@both
-@pytest.mark.parametrize("step", ["switch", "tree"])
+@pytest.mark.parametrize(("step", "whole"), [("switch", False), ("switch", True), ("tree", False)])
 def test_an_undo_is_taken_over(portal: Portal, step: str, whole: bool) -> None:
     """Aborted during its watch: all of it goes back, the service to the release that was found."""
     rollback, run = portal.approved_rollback()
@@ -119,7 +131,7 @@ def test_an_undo_is_taken_over(portal: Portal, step: str, whole: bool) -> None:
     portal.ask("await_state", rollback=rollback, states=["reverted"])
     story = portal.check(run)
     assert {each["state"] for each in story["steps"]} == {"undone"}
-    assert portal.switches(run, "back").count("stopped in") == 1
+    assert portal.switches(story, "back").count("stopped in") == 1
     assert portal.health() == 500, "as it was found"
     assert layout.git(portal.root, "symbolic-ref", "--short", "HEAD") == "main"
     assert layout.git(portal.root, "status", "--porcelain") == ""
@@ -132,7 +144,7 @@ def succeeded(portal: Portal, rollback: int, run: int) -> dict[str, Any]:
     assert state == "monitoring", story["trouble"]
     assert portal.health() == 200
     assert {each["state"] for each in story["steps"]} == {"done"}
-    assert portal.switches(run).count("stopped in") == 1, "the service is stopped once, whoever is killed"
+    assert portal.switches(story).count("stopped in") == 1, "the service is stopped once, whoever is killed"
     portal.ask("complete", rollback=rollback)
     return story
 
