@@ -631,12 +631,14 @@ def stop_measuring(run: Run) -> dict[str, float]:
 
 
 def write_log(rollback: Rollback, run: Run, outcome: str) -> RollbackLogEntry:
+    """One that is undone out of its watch keeps the time that it took: the watch is not a part of it."""
+    before = RollbackLogEntry.objects.filter(rollback=rollback).first()
     entry, _ = RollbackLogEntry.objects.update_or_create(
         rollback=rollback,
         defaults={
             "outcome": outcome,
             "trigger": rollback.reason,
-            "rollback_seconds": run.measured["total"],
+            "rollback_seconds": before.rollback_seconds if before else run.measured["total"],
             "downtime_seconds": run.measured.get("down"),
             "outage_seconds": run.measured.get("outage"),
         },

@@ -500,6 +500,17 @@ def test_the_way_back_after_a_watch_is_measured_too(
     assert after >= first
 
 
+def test_one_that_is_undone_out_of_its_watch_keeps_the_time_that_it_took(
+    watched: Rollback, oncall: User, time_machine: Any
+) -> None:
+    took = watched.log_entry.rollback_seconds
+    later(time_machine, minutes=55)
+    actions.abort(watched.pk, by=oncall, note="It is worse")
+    runner.carry(watched.run.pk)
+    entry = again(watched).log_entry
+    assert (entry.outcome, entry.rollback_seconds) == ("reverted", took)
+
+
 # --- planning and starting ------------------------------------------------------------------------------------------
 
 
