@@ -515,7 +515,7 @@ def test_a_test_command_that_prints_100_megabytes(agents: System, served: Served
     words = f"cat .env; yes {line} | head -c 100000000; echo; echo super-secret-token at the end; exit 1"
     began = time.monotonic()
     rollback = carry(trying(agents, words))
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 20
     assert rollback.state == "reverted"
     said = said_in(rollback, "try")
     assert len(said) < KEPT + 2 * LAST

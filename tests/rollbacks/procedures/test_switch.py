@@ -308,6 +308,7 @@ def test_lines_that_a_log_got_since_stay(planned: Planned, agents: Manifest, che
     assert text(checkout / "logs/app.log") == "one\ntwo: what went wrong\n"
 
 
+@pytest.mark.usefixtures("here")
 def test_where_nothing_was_switched_there_is_nothing_to_undo(
     planned: Planned, agents: Manifest, checkout: Path
 ) -> None:
@@ -318,6 +319,7 @@ def test_where_nothing_was_switched_there_is_nothing_to_undo(
     assert text(checkout / "app.py") == "edited since\n"
 
 
+@pytest.mark.usefixtures("here")
 def test_what_cannot_be_put_back_is_said(planned: Planned, agents: Manifest, checkout: Path) -> None:
     mine = planned(agents)
     carry(mine, *BEFORE, SWITCH)
@@ -491,6 +493,7 @@ def test_run_twice_it_does_not_restart_the_service(planned: Planned, of: Manifes
     assert str(said).endswith("already switched\n")
 
 
+@pytest.mark.usefixtures("here")
 def test_one_whose_last_line_was_never_written_is_recognised(planned: Planned, of: Manifest, served: Served) -> None:
     """Killed between the start and the journal: the successor sees a process that began after all of it."""
     served.start()
@@ -516,6 +519,7 @@ def test_a_file_that_a_power_cut_has_emptied_is_put_in_place_again(
     assert text(checkout / "app.py") == good
 
 
+@pytest.mark.usefixtures("here")
 def test_a_service_that_was_stopped_stays_stopped_after_an_undo(planned: Planned, of: Manifest, served: Served) -> None:
     mine = planned(of)
     carry(mine, *BEFORE, SWITCH)
@@ -524,6 +528,7 @@ def test_a_service_that_was_stopped_stays_stopped_after_an_undo(planned: Planned
     assert not served.manager.status().running
 
 
+@pytest.mark.usefixtures("here")
 def test_a_service_that_ran_is_started_even_when_nothing_could_be_put_in_place(
     planned: Planned, of: Manifest, served: Served, checkout: Path
 ) -> None:
@@ -540,6 +545,7 @@ def test_a_service_that_ran_is_started_even_when_nothing_could_be_put_in_place(
     assert wait_until(served.answers, 10)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_service_that_was_healthy_is_healthy_again_after_an_undo(
     planned: Planned, served: Served, of: Manifest, checkout: Path
 ) -> None:
@@ -553,6 +559,7 @@ def test_a_service_that_was_healthy_is_healthy_again_after_an_undo(
     assert served.is_healthy()  # the undo has waited for it
 
 
+@pytest.mark.usefixtures("here")
 def test_an_undo_after_which_it_is_not_healthy_as_before_says_so(
     planned: Planned, served: Served, of: Manifest, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,6 +577,7 @@ def test_an_undo_after_which_it_is_not_healthy_as_before_says_so(
         undo(mine, SWITCH)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_service_that_crashed_when_it_was_found_crashes_again_after_an_undo(
     planned: Planned, served: Served, of: Manifest, checkout: Path
 ) -> None:
@@ -585,6 +593,7 @@ def test_a_service_that_crashed_when_it_was_found_crashes_again_after_an_undo(
     assert served.manager.status().running
 
 
+@pytest.mark.usefixtures("here")
 def test_a_service_about_to_be_started_again_by_its_manager_is_stopped_for_the_switch(
     planned: Planned, served: Served, of: Manifest, checkout: Path
 ) -> None:
