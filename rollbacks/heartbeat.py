@@ -84,6 +84,7 @@ class Heartbeat:
     def measure_with(self, manifest: Manifest, file: Path) -> None:
         """Have the health URL asked all through the run; the prober of a worker that died goes on as ours."""
         if manifest.health_url and self.prober_file is None:
+            manifest.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # not left to the prober
             prober.start(manifest.health_url, file)
             self.prober_file = file
 

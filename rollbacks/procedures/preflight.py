@@ -36,7 +36,7 @@ def apply(context: Context) -> Facts:
         if free < needed:
             raise StepFailed(
                 f"{place} has {free // 2**20} MiB free and {needed // 2**20} MiB are needed. "
-                "Nothing was changed. Free some space (old restore points in the catalogue), then ask again."
+                "Nothing was changed. Free some space (old restore points, logs), then ask again."
             )
     status = service.for_service(manifest.service).status()
     context.say(f"service: {status.detail}\n")

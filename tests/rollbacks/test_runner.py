@@ -489,6 +489,7 @@ def test_the_way_back_after_a_watch_is_measured_too(
     first = again(rollback).log_entry.downtime_seconds
     assert first is not None
     assert first > 0, "from the first look to the switch it answered 500"
+    assert (checkout / ".rollback").stat().st_mode & 0o777 == 0o700, "secrets are staged there"
 
     actions.abort(rollback.pk, by=oncall, note="It is worse")
     runner.carry(rollback.run.pk)

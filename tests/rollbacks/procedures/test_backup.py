@@ -182,7 +182,7 @@ def test_one_that_somebody_deployed_into_is_not_trusted(mine: Context, agents: M
     carry(mine, *PROCEDURE.steps[:2])
     commit(checkout, "Release 3", config__agents_json='{"model": "large"}')
     carry(mine, *PROCEDURE.steps[2:6])
-    with pytest.raises(StepFailed, match="Somebody deployed while the backup was made: .* Ask for another one"):
+    with pytest.raises(StepFailed, match=r"Somebody deployed while the backup was made: .* Ask for another one"):
         PROCEDURE.step("verify").apply(mine)
 
 
