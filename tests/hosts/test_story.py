@@ -63,4 +63,4 @@ def test_a_switch_outlives_the_worker_that_launched_it(portal: Portal, agents: M
     assert portal.moves(rollback).count("step switch taken over") == 1
     journals = agents.inside(".rollback/switches").glob("*-there.out")
     printed = max(journals, key=lambda path: path.stat().st_mtime).read_text()
-    assert printed.count("stopped in") == 1, f"the service was stopped once more by the successor: {printed}"
+    assert printed.count("stopped in") == 1, printed
