@@ -540,12 +540,7 @@ def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], mes
     """
     with spare_index(root) as env:
         git(root, "read-tree", parent, env=env)
-        git(root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", *literal(paths), env=env)
-        listed = git(root, "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", source, "--", *paths)
-        for line in filter(None, listed.split("\0")):
-            about, _, path = line.partition("\t")
-            mode, _, sha = about.split()
-            git(root, "update-index", "--add", "--cacheinfo", f"{mode},{sha},{path}", env=env)
+        git(root, "reset", "--quiet", source, "--", *literal(paths), env=env)  # in the spare index only
         tree = git(root, "write-tree", env=env)
     if tree == git(root, "rev-parse", f"{parent}^{{tree}}"):
         return parent

@@ -422,3 +422,139 @@ def test_it_is_quick(root: Path) -> None:
     took = time.perf_counter() - began
     print(f"checkout: {took * 1000:.0f} ms", file=sys.stderr)
     assert took < 1
+
+
+# --- single paths ---------------------------------------------------------------------------------------------------
+
+
+def test_paths_are_put_as_they_were_and_nothing_else_is_touched(root: Path) -> None:
+    write(root, "app.py", "staged\n")
+    run(root, "add", "app.py")
+    write(root, "part/only [1].txt", "new\n")
+    run(root, "add", "part")
+    run(root, "commit", "--quiet", "--message", "Part")
+    write(root, "app.py", "edited\n")
+    git.put_paths(root, "v2", ["only1.txt", "only3.txt", "part"])
+    assert run(root, "status", "--porcelain").splitlines() == [" M app.py", "D  only3.txt", 'D  "part/only [1].txt"']
+    assert not (root / "part").exists()
+    git.put_paths(root, "HEAD", ["only3.txt", "part"])
+    assert run(root, "status", "--porcelain") == " M app.py"
+    assert (root / "part/only [1].txt").read_text() == "new\n"
+
+
+def test_more_paths_than_a_command_line_can_hold(root: Path) -> None:
+    """2,500 paths of 900 characters would be more than 2 MB of words."""
+    folder = "/".join(["part", *["long" * 55] * 4])
+    many = [f"{folder}/{number:04}" for number in range(2_500)]
+    blob = run(root, "hash-object", "-w", "app.py")
+    lines = "".join(f"100644 {blob}\t{name}\n" for name in many)
+    env = {**os.environ, "GIT_INDEX_FILE": str(root.parent / "index")}
+    subprocess.run(["git", "update-index", "--index-info"], cwd=root, env=env, input=lines, text=True, check=True)
+    done = subprocess.run(["git", "write-tree"], cwd=root, env=env, capture_output=True, text=True, check=True)
+    made = run(root, "commit-tree", done.stdout.strip(), "-m", "Many")
+    git.put_paths(root, made, ["part"])
+    assert len(list((root / folder).iterdir())) == len(many)
+    parent = git.head(root).commit
+    again = git.commit_paths(root, parent, made, ["part"], "Many")
+    assert len(git.changed_files(root, parent, again)) == len(many)
+    git.put_paths(root, "HEAD", ["part"])
+    assert not (root / "part").exists()
+
+
+def test_a_commit_of_paths_leaves_index_tree_and_branch(root: Path) -> None:
+    make_dirty(root)
+    before, index, found = tree(root), git.read_index(root), git.head(root)
+    made = git.commit_paths(root, found.commit, "v1", ["app.py", "only3.txt", "nowhere"], "Restore it")
+    assert (tree(root), git.read_index(root), git.head(root)) == (before, index, found)
+    assert run(root, "show", "--format=%s %an", "--name-status", made).split("\n") == [
+        "Restore it Rollback portal",
+        "",
+        "M\tapp.py",
+        "D\tonly3.txt",
+    ]
+    assert git.commit_paths(root, made, "v1", ["app.py"], "Again") == made, "nothing to commit"
+
+
+def test_head_and_branch_are_advanced_from_where_they_were_found_only(root: Path) -> None:
+    found = git.head(root)
+    made = git.commit_paths(root, found.commit, "v1", ["app.py"], "Restore it")
+    git.advance(root, found.commit, made)
+    git.advance(root, found.commit, made)
+    assert (run(root, "rev-parse", "main"), git.head(root).branch) == (made, "main")
+    run(root, "commit", "--quiet", "--allow-empty", "--message", "Theirs")
+    theirs = git.head(root).commit
+    with pytest.raises(
+        git.GitError, match=rf"is at {theirs[:10]}, and no longer at {found.commit[:10]}.*left as it is"
+    ):
+        git.advance(root, found.commit, made)
+    assert git.head(root).commit == theirs
+
+
+def test_a_branch_that_was_advanced_is_moved_back_and_one_that_others_moved_is_not(root: Path) -> None:
+    found, index = git.head(root), git.read_index(root)
+    before = tree(root)
+    made = git.commit_paths(root, found.commit, "v1", ["app.py"], "Restore it")
+    git.put_paths(root, "v1", ["app.py"])
+    git.advance(root, found.commit, made)
+    git.put_back(root, found.commit, found, index, advanced=made)
+    assert (tree(root), git.head(root), run(root, "status", "--porcelain")) == (before, found, "")
+    write(root, "app.py", "theirs\n")
+    run(root, "commit", "--quiet", "--all", "--message", "Theirs")
+    theirs = tree(root), git.head(root)
+    with pytest.raises(git.GitError, match=r"The branch main no longer names .*somebody has moved it"):
+        git.put_back(root, found.commit, found, index, advanced=made)
+    assert (tree(root), git.head(root)) == theirs, "it is looked at before anything is touched"
+
+
+def test_whether_a_tracked_file_differs(root: Path) -> None:
+    assert not git.differs(root, "HEAD")
+    write(root, "untracked.txt", "x")
+    assert not git.differs(root, "HEAD")
+    write(root, "app.py", "")
+    assert git.differs(root, "HEAD")
+    assert git.differs(root, "HEAD", only=["app.py"])
+    assert not git.differs(root, "HEAD", only=["only1.txt"])
+    assert not git.differs(root, "HEAD", ignoring=["app.py"])
+
+
+def test_submodules_are_told_by_their_paths(root: Path) -> None:
+    assert git.submodules(root, "HEAD") == []
+    run(root, "update-index", "--add", "--cacheinfo", f"160000,{git.head(root).commit},libs/a b")
+    run(root, "commit", "--quiet", "--message", "A module")
+    assert git.submodules(root, git.head(root).commit) == ["libs/a b"]
+
+
+# --- from nothing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_repository_is_begun_and_gets_the_history_of_a_tag(root: Path, tmp_path: Path) -> None:
+    bare, new = tmp_path / "kept/repository.git", tmp_path / "new"
+    git.mirror(root, bare, "v2")
+    git.mirror(root, bare, "v2")
+    new.mkdir()
+    git.begin(new)
+    began = git.head(new)
+    git.begin(new)
+    assert (git.head(new), run(new, "ls-files"), began.branch) == (began, "", "")
+    git.fetch_tag(new, str(bare), "v2")
+    assert run(new, "log", "--format=%s", "v2") == "Version 2\nVersion 1"
+    assert git.tagged(bare, "v1") == "", "no more than was asked for"
+    with pytest.raises(git.GitError, match="v9"):
+        git.fetch_tag(new, str(bare), "v9")
+
+
+def test_a_mirror_follows_a_tag_that_was_made_again(root: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "repository.git"
+    git.mirror(root, bare, "v1")
+    run(root, "tag", "--force", "v1", "v2")
+    git.mirror(root, bare, "v1")
+    assert git.tagged(bare, "v1") == git.tagged(root, "v2")
+
+
+def test_an_address_keeps_no_password(root: Path) -> None:
+    assert git.without_password("https://me:secret@example.org/a.git") == "https://example.org/a.git"
+    assert git.without_password("/srv/git/a@b.git") == "/srv/git/a@b.git"
+    assert git.remote(root) == ""
+    git.add_remote(root, "/srv/a.git")
+    git.add_remote(root, "/srv/b.git")
+    assert git.remote(root) == "/srv/a.git", "one that is there stays"
