@@ -24,6 +24,7 @@ from rollbacks.actions import Unknown
 from rollbacks.models import ENDED, NoMatrix, Plan, RestorePoint, RestorePointState, Rollback, RollbackState, Run
 from rollbacks.tools import ToolError
 
+UNDER_WAY = [RestorePointState.CREATING, RestorePointState.AVAILABLE]  # available: still to be read back
 SUCCEEDED = [RollbackState.MONITORING, RollbackState.COMPLETED]
 LOOK_SECONDS = 0.2
 WRONG_WORDS = 2  # the exit code for what was typed wrongly
@@ -107,10 +108,7 @@ class ActingCommand(BaseCommand):
     def follow_backup(self, point: RestorePoint) -> RestorePoint:
         """Until it is verified or failed."""
         run = Run.objects.get(restore_point=point)
-        return self.follow(run, lambda: RestorePoint.objects.get(pk=point.pk), self.backup_is_over)
-
-    def backup_is_over(self, point: RestorePoint) -> bool:
-        return Run.objects.filter(restore_point=point, ended_at__isnull=False).exists()
+        return self.follow(run, lambda: RestorePoint.objects.get(pk=point.pk), lambda now: now.state not in UNDER_WAY)
 
     def follow_rollback(self, rollback: Rollback, *, voted_on: Plan | None = None) -> Rollback:
         """Until all its steps are verified (then it is under watch), or it has ended another way; for somebody who has
