@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db.models import Case, Q, QuerySet, Value, When, prefetch_related_objects
+from django.db.models import Case, Prefetch, Q, QuerySet, Value, When, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -53,7 +53,8 @@ def incidents(request: HttpRequest) -> HttpResponse:
 
 def found(form: FilterForm) -> QuerySet[Incident]:
     """What the filter asks for, open ones first. A filter that is not understood filters nothing, and says so."""
-    rows = Incident.objects.select_related("declared_by").prefetch_related("systems")
+    named = Prefetch("systems", Incident._meta.get_field("systems").related_model._default_manager.only("name"))
+    rows = Incident.objects.select_related("declared_by").prefetch_related(named)
     rows = rows.annotate(over=Case(When(state__in=OPEN, then=Value(0)), default=Value(1)))
     rows = rows.order_by("over", "-declared_at", "-pk")
     if not form.is_valid():

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from portal.ledger.models import Ledger, record
 from portal.ledger.paging import ByKeys
 
-SEARCHED = 10_000  # rows: a word inside a text is found only by reading the text
+SEARCHED = 5_000  # rows: a word inside a text is found only by reading the text
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable when it runs

@@ -51,7 +51,8 @@ class Ledger(models.Model):
         verbose_name = "ledger row"
         indexes = [
             models.Index(fields=["kind", "object_id", "number"]),
-            models.Index(fields=["move", "number"]),
+            models.Index(fields=["kind", "at", "number"]),
+            models.Index(fields=["move", "at", "number"]),
             models.Index(fields=["at", "number"]),
         ]
 

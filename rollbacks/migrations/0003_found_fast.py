@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='rollback',
-            index=models.Index(fields=['severity'], name='rollbacks_r_severit_804d26_idx'),
+            index=models.Index(fields=['severity', '-requested_at'], name='rollbacks_r_severit_82da5d_idx'),
         ),
         migrations.AddIndex(
             model_name='rollbacklogentry',

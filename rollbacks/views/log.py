@@ -20,8 +20,8 @@ from rollbacks.log_format import FORMATS
 from rollbacks.models import Rollback, RollbackLogEntry
 
 PER_PAGE = 50
-SEARCHED = 10_000  # entries: a word inside a text is found only by reading the text
-MANY = 10_000  # entries: so many are found faster by going through the log
+SEARCHED = 5_000  # entries: a word inside a text is found only by reading the text
+MANY = 5_000  # entries: so many are found faster by going through the log
 PIECE = 200  # entries that an export writes at a time
 
 
@@ -63,8 +63,12 @@ class Wanted:
         return RollbackLogEntry.objects.filter(**self.of_entry, **of_rollback)
 
     @cached_property
+    def up_to_many(self) -> int:
+        return self.joined.order_by()[: MANY + 1].count()
+
+    @cached_property
     def listed(self) -> QuerySet[RollbackLogEntry]:
-        if not self.of_rollback or self.joined.order_by()[: MANY + 1].count() <= MANY:
+        if not self.of_rollback or self.up_to_many <= MANY:
             return self.joined
         of_rollback = Rollback.objects.filter(pk=OuterRef("rollback"), **self.of_rollback)
         return RollbackLogEntry.objects.filter(Exists(of_rollback), **self.of_entry)
@@ -96,7 +100,9 @@ class LogPages(ByKeys):
 
     @cached_property
     def count(self) -> int:
-        return len(self.object_list) if self.wanted.words else self.wanted.joined.count()
+        if self.wanted.words:
+            return len(self.object_list)
+        return self.wanted.up_to_many if self.wanted.up_to_many <= MANY else self.wanted.joined.count()
 
 
 def lines(entries: QuerySet[RollbackLogEntry]) -> QuerySet[RollbackLogEntry]:

@@ -14,7 +14,11 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name='ledger',
-            index=models.Index(fields=['move', 'number'], name='ledger_ledg_move_feeb15_idx'),
+            index=models.Index(fields=['kind', 'at', 'number'], name='ledger_ledg_kind_20327e_idx'),
+        ),
+        migrations.AddIndex(
+            model_name='ledger',
+            index=models.Index(fields=['move', 'at', 'number'], name='ledger_ledg_move_90e517_idx'),
         ),
         migrations.AddIndex(
             model_name='ledger',
