@@ -14,6 +14,7 @@ import fcntl
 import functools
 import grp
 import hashlib
+import itertools
 import os
 import pwd
 import shutil
@@ -21,20 +22,21 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rollbacks.tools import ToolError, command, files, listing
 from rollbacks.tools.listing import Entry, Torn, Unsafe, printable
 
 RECENT = 2.0  # seconds in which a file may change once more and still show the same times
 WORKERS = min(4, len(os.sched_getaffinity(0)))  # the service runs on: not all of a large host is ours
-AHEAD = 64  # files that may be under way
+BATCH = 16  # files that a worker takes at once
+AHEAD = 8  # batches that may be under way
 SHOWN = 5  # names in a message
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO)  # no file, or no longer one
 SAME = -1  # chown's word for “as it is”
@@ -42,6 +44,11 @@ SAME = -1  # chown's word for “as it is”
 
 class StoreError(ToolError):
     """Artifacts cannot be kept, read or trusted."""
+
+
+class Unread(NamedTuple):
+    path: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class Keeping:
 
     def keep(self, root: Path, names: Sequence[str]) -> None:
         (self.new / listing.OBJECTS).mkdir(mode=0o700)
-        written = listing.write(self.new, map(self.counted, ahead(self.found(root, names))))
+        written = listing.write(self.new, map(self.counted, self.entries(root, names)))
         self.new_bytes += written  # only now: the threads have counted too
         if self.changing:
             self.say(f"warning: changed while they were read, kept as they were read: {shortened(self.changing)}\n")
@@ -112,7 +119,17 @@ class Keeping:
         self.bytes += entry.size
         return entry
 
-    def found(self, root: Path, names: Sequence[str]) -> Iterator[Entry | Future[Entry | None]]:
+    def entries(self, root: Path, names: Sequence[str]) -> Iterator[Entry]:
+        """Everything in its order, while the next files are being read."""
+        found, waiting = self.found(root, names), deque[Future[list[Entry]]]()
+        while batch := list(itertools.islice(found, BATCH)):
+            waiting.append(self.pool.submit(self.taken, batch))
+            if len(waiting) > AHEAD:
+                yield from waiting.popleft().result()
+        for each in waiting:
+            yield from each.result()
+
+    def found(self, root: Path, names: Sequence[str]) -> Iterator[Entry | Unread]:
         """Everything under the names, parents first. What vanishes meanwhile, sockets and pipes are left out."""
         for outer in outermost(root, names):
             rest = [(str((root / outer).resolve(strict=True)), outer)]
@@ -121,7 +138,7 @@ class Keeping:
                 try:
                     status = os.lstat(path)
                     if stat.S_ISREG(status.st_mode):
-                        yield self.file(path, name, status)
+                        yield self.known(name, status) or Unread(path, name)
                     elif stat.S_ISLNK(status.st_mode):
                         yield link(path, name, status)
                     elif stat.S_ISDIR(status.st_mode):
@@ -131,12 +148,16 @@ class Keeping:
                 except (FileNotFoundError, NotADirectoryError):  # the service runs on while we look
                     continue
 
-    def file(self, path: str, name: str, status: os.stat_result) -> Entry | Future[Entry | None]:
-        """What is known of it, when it has not changed; else the promise to read it."""
+    def known(self, name: str, status: os.stat_result) -> Entry | None:
+        """What the older tree says of a file, when that still holds."""
         entry = self.older.get(name)
         if entry is not None and unchanged(entry, status) and all(self.share(sha) for sha in entry.objects):
             return entry
-        return self.pool.submit(self.take, path, name)
+        return None
+
+    def taken(self, batch: Sequence[Entry | Unread]) -> list[Entry]:
+        entries = [self.take(each.path, each.name) if isinstance(each, Unread) else each for each in batch]
+        return [entry for entry in entries if entry is not None]
 
     def take(self, path: str, name: str) -> Entry | None:
         """Read it. One that changes meanwhile is read once more, and then kept as it was read."""
@@ -213,23 +234,6 @@ class Keeping:
         except OSError:  # there is none, it has too many links, or the file system has no links
             return False
         return True
-
-
-def ahead(found: Iterable[Entry | Future[Entry | None]]) -> Iterator[Entry]:
-    """The entries in their order, while the next ones are being read."""
-    waiting: deque[Entry | Future[Entry | None]] = deque()
-    for each in found:
-        waiting.append(each)
-        if len(waiting) > AHEAD:
-            yield from arrived(waiting.popleft())
-    for each in waiting:
-        yield from arrived(each)
-
-
-def arrived(each: Entry | Future[Entry | None]) -> Iterator[Entry]:
-    entry = each.result() if isinstance(each, Future) else each
-    if entry is not None:
-        yield entry
 
 
 def files_of(previous: Path | None, say: Callable[[str], None]) -> dict[str, Entry]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -352,7 +351,7 @@ def test_what_vanishes_while_we_look_is_left_out(root: Path, tmp_path: Path) -> 
         first = next(found)
         (root / "artifacts/latest").unlink()
         shutil.rmtree(root / "artifacts/deep")
-        paths = [entry.path for entry in store.ahead(itertools.chain([first], found))]
+        paths = [entry.path for entry in keeping.taken([first, *found])]
         gone = keeping.take(str(root / "artifacts/deep/model.bin"), "artifacts/deep/model.bin")
     assert gone is None
     assert paths == [
