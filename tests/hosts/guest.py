@@ -29,6 +29,7 @@ def deploy_bad(home: Path) -> dict[str, Any]:
     """Release 1.3.0, as a person deploys it, but for the restart."""
     root = layout.root(home)
     layout.git(root, "checkout", "--quiet", "--force", "-B", "main", layout.BAD_BRANCH)
+    layout.git(root, "clean", "--quiet", "--force", "-d")
     layout.update_environment(root)
     return look(home)
 

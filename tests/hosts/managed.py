@@ -86,9 +86,12 @@ class Managed:
 
     def make_slow(self) -> None:
         """It takes two seconds to stop and two to start, and each leaves a sign when it begins."""
+        self.forget_signs()
+        self.change_unit(SLOW.format(home=self.home))
+
+    def forget_signs(self) -> None:
         for sign in ("stops", "starts"):
             (self.inside("..") / sign).unlink(missing_ok=True)
-        self.change_unit(SLOW.format(home=self.home))
 
     def await_sign(self, sign: str) -> None:
         """As fast as it can be seen from outside."""

@@ -72,7 +72,8 @@ def granted(name: str, rule: Callable[[str, str, dict[str, str]], str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def units(host: Host) -> Host:
+def units(make_host: MakeHost) -> Host:
+    host = make_host("alpha", worker=False)
     lay_units_out(host)
     for name in UNITS:
         if name != "forbidden":
