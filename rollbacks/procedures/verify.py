@@ -27,13 +27,20 @@ def check_process(context: Context) -> Facts:
     if process is None:
         raise StepFailed(f"The service does not run: {status.detail}")
     context.say(f"main PID {process.pid}, in {process.cwd}, {process.exe}\n")
-    if process.pid == switched["old_pid"] or process.started_at < switched["stopped_at"] - CLOCK_SLACK:
+    # the same number alone says nothing: a host that was off since counts from 1 again
+    slack = 0 if process.pid == switched["old_pid"] else CLOCK_SLACK
+    if process.started_at < switched["stopped_at"] - slack:
         raise StepFailed(f"PID {process.pid} was started before the switch: the old process still runs.")
     if process.cwd and Path(process.cwd).resolve() != context.root.resolve():  # "" is another user's, not ours to see
         raise StepFailed(f"PID {process.pid} runs in {process.cwd}, not in {context.root}.")
     if context.goal["lock"]:
         check_interpreter(context, process)
-    return {"pid": process.pid, "exe": process.exe}
+    return {"pid": process.pid, "exe": process.exe, "boot": boot()}
+
+
+def boot() -> str:
+    """Another one after the host was off: the processes of before are gone, and their numbers mean others."""
+    return f"{probe.boot()}:{probe.namespace()}"
 
 
 def check_interpreter(context: Context, process: probe.Process) -> None:
@@ -64,6 +71,9 @@ def check_disk(context: Context) -> None:
 def check_health(context: Context) -> Facts:
     """A healthy answer within 30 s, from the process that was verified; then the smoke test; new errors are shown."""
     facts: Facts = {}
+    if context.facts["process"].get("boot", boot()) != boot():
+        context.say("the host was off since the process was verified\n")
+        context.facts["process"] = check_process(context)
     if context.manifest.health_url:
         facts["health"] = wait_healthy(context)
     else:

@@ -63,9 +63,15 @@ def test_a_switched_system_is_verified_from_its_process_to_its_label(
 
 
 def test_the_old_process_is_no_rollback(switched: Context, served: Served) -> None:
-    switched.facts["switch"]["old_pid"] = served.pid
+    switched.facts["switch"] |= {"old_pid": served.pid, "stopped_at": time.time()}
     with pytest.raises(StepFailed, match=rf"PID {served.pid} was started before the switch: the old process still"):
         PROCESS.apply(switched)
+
+
+def test_a_new_process_with_the_old_ones_number_is_a_new_one(switched: Context, served: Served) -> None:
+    """A host that was off since counts from 1 again, and comes up as it always does."""
+    switched.facts["switch"]["old_pid"] = served.pid
+    carry(switched, PROCESS)
 
 
 def test_a_process_that_is_older_than_the_switch_is_no_rollback(switched: Context) -> None:
@@ -196,6 +202,16 @@ def test_a_healthy_answer_of_a_process_that_has_ended_since_does_not_count(
     served.start()
     with pytest.raises(StepFailed, match="has ended since it was verified: the service does not stay up"):
         HEALTH.apply(mine)
+
+
+def test_after_the_host_was_off_the_process_is_verified_anew(planned: Planned, of: Manifest, served: Served) -> None:
+    mine = planned(of)
+    carry(mine, *SWITCHED, PROCESS)
+    mine.facts["process"]["boot"] = "an earlier one"
+    served.manager.stop(5)
+    pid = served.start()
+    carry(mine, HEALTH)
+    assert mine.facts["process"]["pid"] == pid
 
 
 def test_the_smoke_test_has_a_word_too(switched: Context, said: Words) -> None:
