@@ -324,10 +324,11 @@ def is_still(pid: int) -> bool:
 
 
 def in_no_transaction(run: int) -> bool:
-    """Can the run's row be written now? A process that is stopped inside a transaction keeps everybody else out, and
-    that is another story."""
+    """Can the run be moved now? A process that is stopped inside a transaction keeps everybody else out, and that is
+    another story."""
     from django.db import OperationalError, connection, transaction  # noqa: PLC0415
 
+    from portal.ledger.models import take_turn  # noqa: PLC0415
     from rollbacks.models import Run  # noqa: PLC0415
 
     lite = connection.vendor == "sqlite"
@@ -335,6 +336,7 @@ def in_no_transaction(run: int) -> bool:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA busy_timeout = 100" if lite else "SET lock_timeout = 100")
         with transaction.atomic():
+            take_turn()
             Run.objects.select_for_update(of=("self",)).get(pk=run)
     except OperationalError:
         return False

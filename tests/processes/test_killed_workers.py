@@ -102,7 +102,7 @@ def test_planning_is_begun_again(portal: Portal, whole: bool) -> None:
 
 
 @both
-@pytest.mark.parametrize("step", ["files", "seal"])
+@pytest.mark.parametrize("step", ["tag", "verify"])
 def test_a_backup_is_taken_over(portal: Portal, step: str, whole: bool) -> None:
     asked = portal.ask("backup", system=layout.NAME)
     run = asked["run"]
