@@ -4,7 +4,7 @@ A kept tree is a listing and objects (listing.py). What has not changed since an
 objects are hard links to the older one's. So each tree is complete by itself and may be copied, moved or deleted alone,
 and what several share takes its space once.
 
-Why so, and what else was measured: docs/decisions/0008-how-artifacts-are-kept.md
+Why so, and what else was measured: docs/decisions/0014-how-artifacts-are-kept.md
 """
 
 from __future__ import annotations
