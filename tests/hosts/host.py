@@ -125,6 +125,10 @@ class Host:
         place.write_text(text)
         place.chmod(mode)
 
+    def settle(self) -> None:
+        """What was laid out so far outlives a power cut, as it would if it had been there for a while."""
+        self.run("sync", "--file-system", "/")
+
     def journal(self, unit: str) -> str:
         """The last words of a unit."""
         return self.run("journalctl", "--no-pager", "--lines=60", "--unit", unit, check=False)
@@ -143,6 +147,7 @@ class Host:
         self.write("/etc/portal/worker.env", "\n".join(lines), 0o600)
         self.write("/etc/systemd/system/portal-worker.service", documented("portal-worker.service"))
         self.shell(SETUP)
+        self.settle()
 
 
 def documented(name: str) -> str:

@@ -71,18 +71,27 @@ class Managed:
         self.host.write(f"/etc/systemd/system/{self.name}.service", unit)
         self.host.shell(f"systemctl daemon-reload && systemctl enable --quiet --now {self.name}")
         self.await_release("1.2.0", 200)
+        self.host.settle()
 
     def break_it(self) -> dict[str, Any]:
         """The bad release is deployed, and answers 500."""
         bad = self.guest("deploy_bad")
         self.host.run("systemctl", "restart", self.name)
         self.await_release("1.3.0", 500)
+        self.host.settle()
         return bad
+
+    def edit(self) -> dict[str, Any]:
+        """People change this and that on the host."""
+        edited = self.guest("edit")
+        self.host.settle()
+        return edited
 
     def change_unit(self, text: str) -> None:
         """A drop-in for its [Service]."""
         self.host.write(self.drop_in, f"[Service]\n{text}\n")
         self.host.run("systemctl", "daemon-reload")
+        self.host.settle()
 
     def make_slow(self) -> None:
         """It takes two seconds to stop and two to start, and each leaves a sign when it begins."""

@@ -65,6 +65,7 @@ class Portal:
             self.manage("add_system", file.name)
         rule = self.manage("host_rights", managed.name, "--user", OWNER).out
         managed.host.write(f"/etc/polkit-1/rules.d/50-portal-{managed.name}.rules", rule)
+        managed.host.settle()
         return System.objects.get(name=managed.name)
 
     def ask(self, managed: Managed, target: str = "v1.2.0", *words: object) -> Rollback:

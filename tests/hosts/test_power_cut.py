@@ -54,7 +54,7 @@ def test_a_power_cut_in_the_undo_is_survived_with_all_that_people_had_changed_on
     portal: Portal, agents: Managed
 ) -> None:
     agents.break_it()
-    found = agents.guest("edit")
+    found = agents.edit()
     agents.make_slow()
     rollback = portal.approved(agents)
     agents.await_sign("starts")
