@@ -24,7 +24,7 @@ from rollbacks import actions
 from rollbacks.models import Health, HealthChange, Rollback, RollbackState, Run, StepOutput, System
 from rollbacks.views.systems import with_latest
 
-POLL_SECONDS = 0.3  # a step's output is on the page within a second of being printed
+POLL_SECONDS = 0.2  # a step's output is on the page within a second of being printed
 PING_SECONDS = 10.0
 LOOKER = ThreadPoolExecutor(1, "looker")  # one thread and one database connection, however many pages are open
 STREAM_SECONDS = 600.0  # then the page connects again, and is asked again who it is
