@@ -30,7 +30,9 @@ OPEN = [1, 10]  # pages that are open on the same rollback at the same time
 def test_engine(request: pytest.FixtureRequest) -> None:
     with laid_out() as place:
         found = {f"SQLite{way}": each for way, each in ways(place).items()}
-        waited = {pages: latency(place, pages) for pages in OPEN}
+        with running_portal(place) as port:
+            place.introduce(TICKING)
+            waited = {pages: latency(place, port, pages) for pages in OPEN}
     if connection.vendor == "postgresql":
         with laid_out(postgres(request)) as place:
             found |= {f"PostgreSQL{way}": each for way, each in ways(place).items()}
@@ -80,12 +82,11 @@ def over(found: dict[str, Any]) -> float:
 # --- from the command to the page -----------------------------------------------------------------------------------
 
 
-def latency(place: Place, pages: int) -> list[float]:
+def latency(place: Place, port: int, pages: int) -> list[float]:
     """Of each line on each page: seconds from being printed until an answer that has it was read."""
-    with running_portal(place) as port, ExitStack() as stack:
-        place.introduce(TICKING)
-        control.deploy_bad(place.sample)
-        pk = place.driver.ask("request", system=layout.NAME, target=GOOD, local=False)
+    control.deploy_bad(place.sample)
+    pk = place.driver.ask("request", system=layout.NAME, target=GOOD, local=False)
+    with ExitStack() as stack:
         readers = [stack.enter_context(open_page(port, pk)) for _ in range(pages)]
         place.driver.ask("approve", pk=pk, local=False)
         for reader in readers:
@@ -170,8 +171,8 @@ A rollback of the sample, carried in one process; medians of {ROUNDS} rounds. �
 apply, verify and undo; “over” is all the rest from the start of the run to its end, for each step or undo (promised:
 under {OVERHEAD * 1000:.0f} ms): the database, the fence, reading the manifest, starting and stopping the process that
 measures the downtime. “Statements” are what the worker asks of the database between a step and the next; beside it the
-heartbeat looks three times a second. “Nothing” is a carry of a run that is done: what a hint costs that comes twice
-({first["nothing_statements"]["worker"]} statements; most of it is the look at the host for the system's page).
+heartbeat looks three times a second. “Nothing” is to carry a run that wants no worker: what a hint costs that comes
+twice ({first["nothing_statements"]["worker"]} statements).
 
 {report.table(head, rows)}
 
