@@ -84,7 +84,10 @@ class Wanted:
     @cached_property
     def searched_since(self) -> datetime | None:
         """Older entries are not read for the words, so that it takes no longer as the years go by. None: all are."""
-        return self.listed.values_list("at", flat=True)[SEARCHED : SEARCHED + 1].first() if self.words else None
+        if not self.words or (self.of_rollback and self.up_to_many <= MANY):
+            return None
+        entries = RollbackLogEntry.objects.filter(**self.of_entry)
+        return entries.values_list("at", flat=True)[SEARCHED : SEARCHED + 1].first()
 
     @property
     def found(self) -> QuerySet[RollbackLogEntry]:

@@ -180,9 +180,9 @@ The lists of the admin, as the auditor reads them, under the same promise:
 
 {report.table(head, [each.line() for each in audit])}
 
-A search finds words inside texts, so it has to read them; to stay this fast it reads the newest 5,000 entries (of the
-log, or of a list in the admin) that the other filters leave. When there are older ones the page says so, and a date
-(“Until” in the log, a period in the admin) leads to them. Incidents are all searched. An export reads everything: the
+A search finds words inside texts, so it has to read them; to stay this fast it reads the newest 5,000 entries of the
+log, or of a list in the admin. When there are older ones the page says so, and a date (“Until” in the log, a period in
+the admin) leads to them; what a filter narrows to 5,000 entries is read whatever its age. Incidents are all searched. An export reads everything: the
 whole log as CSV, {len(meanwhile.seconds)} other pages served meanwhile, took {seconds:.0f} s, and half of those pages
 came within {report.percentile(meanwhile.seconds, 50) * 1000:.0f} ms,
 95 % within {report.percentile(meanwhile.seconds, 95) * 1000:.0f} ms. Sorting a list of the
