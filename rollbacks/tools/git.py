@@ -31,10 +31,11 @@ IDENTITY = {
 }
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}  # a file may be named like a pattern
-# Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for.
+# Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for. What git writes
+# into its own directory is whole or not there: an empty object or tag, after a power cut, would break every command.
 OURS = [
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false", "tag.gpgSign=false",
-    "commit.gpgSign=false", "advice.detachedHead=false",
+    "commit.gpgSign=false", "advice.detachedHead=false", "core.fsync=all", "core.fsyncMethod=batch",
 ]  # fmt: skip
 GIT = ["git", *(word for each in OURS for word in ("-c", each))]
 PATIENCE = 600.0  # seconds: a large checkout, or a filter that fetches

@@ -1,4 +1,4 @@
-"""What is left of a `git reset --hard` after an immediate power cut: why a switch ends with a sync."""
+"""What is left of git's work after an immediate power cut."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ RESET = {
     "git, then files.sync": "git reset --quiet --hard good && PYTHONPATH=/opt/portal /opt/portal/.venv/bin/python -c "
     "'from rollbacks.tools import files; from pathlib import Path; files.sync(Path(\"/srv/disk\"))'",
 }
+TAG = """
+from pathlib import Path
+from rollbacks.tools import files, git
+root = Path("/srv/disk")
+for number in range(20):
+    git.tag(root, f"kept-{number}", git.head(root).commit, "What a safety point does")
+files.write(Path("/srv/other"), b"What is synced beside it takes the names of new files along, and not their content")
+print("{}")
+"""
 LOOK = """
 import json, subprocess
 from pathlib import Path
@@ -46,7 +55,7 @@ print(json.dumps({
     "good": sum(text == f"good {number}\\n" * 100 for number, text in enumerate(seen)),
     "bad": sum(text == f"bad {number}\\n" * 100 for number, text in enumerate(seen)),
     "empty": sum(not text for text in seen),
-    "broken": git("fsck", "--no-progress", "--no-dangling").stdout,
+    "broken": git("fsck", "--no-progress", "--no-dangling").stderr,
 }))
 """
 
@@ -65,6 +74,17 @@ def reset_and_cut(host: Host, words: str) -> dict[str, Any]:
     host.start()
     found: dict[str, Any] = host.python(LOOK)
     return found
+
+
+def test_a_tag_is_whole_or_not_there_after_a_power_cut(disk: Host) -> None:
+    disk.start()
+    disk.python(MAKE)
+    disk.python(TAG)
+    disk.kill()
+    disk.start()
+    found = disk.python(LOOK)
+    assert (found["broken"], found["bad"]) == ("", 50)
+    disk.python(TAG)  # and can be made again
 
 
 def test_a_reset_that_was_synced_outlives_a_power_cut_and_one_that_was_not_does_not(disk: Host) -> None:
