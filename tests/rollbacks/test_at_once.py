@@ -282,4 +282,5 @@ def test_six_backups_in_one_instant(at_once: AtOnce, system: System, leads: list
         runner.carry(run.pk)
     assert set(RestorePoint.objects.values_list("state", "problem")) == {("verified", "")}
     assert sorted(git(checkout, "tag", "--list", "backup-*").splitlines()) == sorted(point.tag for point in points)
-    assert sorted(each.name for each in (checkout.parent / "backups").iterdir()) == sorted(p.tag for p in points)
+    made = {each.name for each in (checkout.parent / "backups").iterdir()}
+    assert made == {"repository.git", *(point.tag for point in points)}

@@ -19,7 +19,7 @@ def test_it_works_without_any_broker(manage: Manage, system: System, oncall: Use
     assert said.json == {"tag": point.tag, "state": "verified", "system": "agents", "commit": head}
     assert (point.made_by, point.reason) == (oncall, "before 3")
     assert (checkout.parent / "backups" / point.tag / "restore.sh").exists()
-    assert "  6. Read it back: done\n" in said.out
+    assert "  7. Read it back: done\n" in said.out
 
 
 def test_without_local_it_is_asked_for(give: Give, system: System, oncall: User) -> None:

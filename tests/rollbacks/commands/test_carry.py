@@ -16,10 +16,11 @@ TESTS = "echo trying; while [ ! -e {go} ]; do sleep 0.05; done"
 
 
 def test_it_goes_on_after_ctrl_c(
-    manage: Manage, system: System, checkout: Path, tmp_path: Path, planned: Rollback, tech_lead: User
+    manage: Manage, system: System, checkout: Path, tmp_path: Path, tech_lead: User, request: pytest.FixtureRequest
 ) -> None:
     go = tmp_path / "go"
     actions.add_system(by=None, text=manifest_text(checkout, test=TESTS.format(go=go)))
+    planned: Rollback = request.getfixturevalue("planned")  # of the manifest as it is now
     with manage.begun("approve", planned.pk, "--as", "techlead", "--local", "--wait") as command:
         command.until_said("  5. Run the system's own tests on what is staged: running")
         command.interrupt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -63,10 +64,16 @@ def manager() -> Iterator[Make]:
     (folder / "conf").write_text(text)
     args = [str(Path(sys.executable).parent / "supervisord"), "-n", "-c", str(folder / "conf")]
     with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
-        wait(lambda: (folder / "s.sock").exists())
+        wait(lambda: listens(folder / "s.sock"))
         yield lambda name: service.for_service(Service("supervisor", name, f"unix://{folder}/s.sock"))
         daemon.terminate()
     shutil.rmtree(folder)
+
+
+def listens(path: Path) -> bool:
+    """The file is there a moment before anybody answers at it."""
+    with socket.socket(socket.AF_UNIX) as trial:
+        return trial.connect_ex(str(path)) == 0
 
 
 def wait(true: Callable[[], bool]) -> None:
