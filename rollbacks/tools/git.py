@@ -31,11 +31,13 @@ IDENTITY = {
 }
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}  # a file may be named like a pattern
-# Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for. What git writes
-# into its own directory is whole or not there: an empty object or tag, after a power cut, would break every command.
+# What git writes into its own directory is whole or not there: an empty object or tag, after a power cut, would break
+# every later command.
+DURABLE = ("core.fsync=all", "core.fsyncMethod=batch")
+# Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for.
 OURS = [
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false", "tag.gpgSign=false",
-    "commit.gpgSign=false", "advice.detachedHead=false", "core.fsync=all", "core.fsyncMethod=batch",
+    "commit.gpgSign=false", "advice.detachedHead=false", *DURABLE,
 ]  # fmt: skip
 GIT = ["git", *(word for each in OURS for word in ("-c", each))]
 PATIENCE = 600.0  # seconds: a large checkout, or a filter that fetches
@@ -314,6 +316,7 @@ def tag(root: Path, name: str, commit: str, message: str) -> None:
         return
     if known:
         raise GitError(f"The tag {name} exists already and names {known[:10]}. Nothing was changed; try again.")
+    clear_locks(root)
     git(root, "tag", "--annotate", "--message", message, "--end-of-options", name, commit, env=IDENTITY)
 
 
@@ -382,9 +385,16 @@ def without_password(url: str) -> str:
 
 def mirror(root: Path, target: Path, tag: str) -> None:
     """Keep the tag, and all that it needs, in a bare repository beside the backups: only what is new is written."""
-    if not (target / "HEAD").exists():
-        target.mkdir(parents=True, exist_ok=True, mode=0o700)
-        git(root, "init", "--quiet", "--bare", "--", str(target))
+    if not target.exists():
+        made = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(made, ignore_errors=True)  # of one that was cut short
+        made.mkdir(parents=True, mode=0o700)
+        git(root, "init", "--quiet", "--bare", "--", str(made))
+        for each in DURABLE:  # who receives a push hears nothing of our own settings
+            git(made, "config", *each.split("="))
+        files.sync(made)
+        made.rename(target)
+    clear_locks(target)
     git(root, "push", "--quiet", "--no-verify", "--force", "--", str(target), f"refs/tags/{tag}")
 
 
@@ -479,7 +489,7 @@ def remove_tree(path: Path) -> None:
 
 def checkout(root: Path, target: str, branch: str = "") -> None:
     """Bring index and work tree to the commit; detached, or on a branch that names it. Tracked edits are replaced."""
-    clear_lock(root)
+    clear_locks(root)
     if branch:
         if git(root, "rev-parse", "--verify", "--end-of-options", f"refs/heads/{branch}") != target:
             raise GitError(f"The branch {branch} no longer names {target[:10]}: it is not checked out.")
@@ -528,7 +538,7 @@ def put_back(
 
 def put_paths(root: Path, source: str, paths: Sequence[str]) -> None:
     """The paths, in index and work tree, as they are in the commit `source`; what it does not hold there is removed."""
-    clear_lock(root)
+    clear_locks(root)
     known = [path for path in paths if holds(root, source, [path]) or git(root, "ls-files", "--", *literal([path]))]
     if known:
         git(root, "checkout", "--quiet", "--force", "--no-overlay", source, "--", *literal(known))
@@ -565,16 +575,24 @@ def check_not_moved(root: Path, found: str, ours: str) -> None:
         )
 
 
-def clear_lock(root: Path) -> None:
-    """Wait for another git command to end; remove the lock of one that was killed. Raises GitError if one runs on."""
-    lock = git_path(root, "index.lock")
+def clear_locks(root: Path) -> None:
+    """Wait for another git command to end; remove what one that was killed left. Raises GitError if one runs on."""
     deadline = time.monotonic() + LOCK_PATIENCE
-    while lock.exists():
+    while left := locks(root):
         if time.monotonic() > deadline:
             if git_runs_in(root):
-                raise GitError(f"A git command is at work in {root} ({lock}). Nothing was changed. Let it end first.")
-            lock.unlink(missing_ok=True)
+                raise GitError(f"A git command is at work in {root} ({left[0]}). Nothing was changed: let it end.")
+            for lock in left:
+                lock.unlink(missing_ok=True)
         time.sleep(0.02)
+
+
+def locks(root: Path) -> list[Path]:
+    """Of the index, of HEAD and of each branch and tag: git does nothing with what has one."""
+    names = ("index.lock", "HEAD.lock", "packed-refs.lock", "config.lock", "refs")
+    asked = git(root, "rev-parse", *(word for name in names for word in ("--git-path", name)))
+    *single, refs = (root / line for line in asked.splitlines())
+    return [path for path in (*single, *refs.rglob("*.lock")) if path.exists()]
 
 
 def git_runs_in(root: Path) -> bool:

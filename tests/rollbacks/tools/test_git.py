@@ -398,11 +398,16 @@ def test_worktrees_are_made_anew_whatever_is_there(root: Path, tmp_path: Path) -
 # --- locks ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_lock_of_a_killed_git_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lock", ["index.lock", "HEAD.lock", "packed-refs.lock", "refs/tags/kept.lock"])
+def test_the_lock_of_a_killed_git_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch, lock: str) -> None:
     monkeypatch.setattr(git, "LOCK_PATIENCE", 0.05)
-    (root / ".git/index.lock").touch()
+    (root / ".git" / lock).touch()
     git.checkout(root, git.resolve(root, "v1"))
     assert (root / "app.py").read_text() == "version = 1\n"
+    (root / ".git" / lock).touch()
+    git.tag(root, "kept", git.resolve(root, "v1"), "What is there after the power cut")
+    assert git.tagged(root, "kept") == git.resolve(root, "v1")
+    run(root, "pack-refs", "--all")
 
 
 def test_the_lock_of_a_git_at_work_is_respected(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
