@@ -71,7 +71,7 @@ class SystemAdmin(admin.ModelAdmin[System]):
     form = ManifestAdminForm
     list_display = ["name", "environment", "host", "health", "health_since", "retired"]
     list_filter = ["environment", "host", "health", "retired"]
-    list_per_page = 50
+    list_per_page = 30
     search_fields = ["name"]
 
     def save_model(self, request: HttpRequest, obj: System, form: Any, change: bool) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Model, QuerySet
@@ -22,16 +23,17 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscrip
     """For what only actions may write. Not even a superuser gets a button."""
 
     show_full_result_count = False
-    list_per_page = 50
+    list_per_page = 30
     ordering = ["-pk"]  # the newest first, by an index
     search_help_text = f"Searches the newest {SEARCHED:,} of the rows that the filters leave."
 
     def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], per_page: int, **options: Any) -> ByKeys:  # type: ignore[override]
-        """What was filtered and searched for its keys is not filtered and searched again for its rows."""
+        """What was filtered for its keys is not filtered again for its rows; what was searched is counted at once."""
+        keys = queryset.values_list("pk", flat=True)
         rows = self.get_queryset(request).order_by(*queryset.query.order_by)
         if isinstance(self.list_select_related, list):
             rows = rows.select_related(*self.list_select_related)
-        return ByKeys(rows, per_page, keys=queryset.values_list("pk", flat=True), **options)
+        return ByKeys(rows, per_page, keys=list(keys) if request.GET.get(SEARCH_VAR) else keys, **options)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

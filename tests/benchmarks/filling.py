@@ -83,15 +83,16 @@ OPEN = ["declared", "acknowledged", "mitigating", "monitoring"]
 
 @dataclass(frozen=True)
 class Numbers:
-    """How much of each. The active rollbacks are the newest, and so are the open incidents."""
+    """How much of each. The active rollbacks are the newest, and so are the open incidents: at 91 rollbacks and 18
+    incidents a day these are more than would be there at any moment."""
 
     systems: int = 200
     people: int = 60
     incidents: int = 20_000
-    open_incidents: int = 40
+    open_incidents: int = 20
     ran: int = 100_000  # rollbacks with a log entry
     never_ran: int = 5_000
-    active: int = 30
+    active: int = 12
     backups: int = 10_000
     health_changes: int = 10_000
     reviews: int = 5_000
