@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +57,8 @@ class Heartbeat:
         self.last = self.unmasked = ""
         self.measured: dict[str, float | None] = {}
         self.prober_file: Path | None = None
+        self.prober: Future[None] | None = None
+        self.beside = ThreadPoolExecutor(1, thread_name_prefix="prober")
 
     def __enter__(self) -> Heartbeat:
         self.thread = threading.Thread(target=self.beat, name=f"heartbeat of run {self.run}", daemon=True)
@@ -67,6 +70,7 @@ class Heartbeat:
     ) -> None:
         self.ended.set()
         self.thread.join()
+        self.beside.shutdown()
         self.flush()
 
     # --- what the work calls ---
@@ -81,12 +85,17 @@ class Heartbeat:
             self.kept = self.dropped = 0
             self.last = self.unmasked = ""
 
-    def measure_with(self, manifest: Manifest, file: Path) -> None:
-        """Have the health URL asked all through the run; the prober of a worker that died goes on as ours."""
-        if manifest.health_url and self.prober_file is None:
+    def measure_with(self, manifest: Manifest, file: Path, *, at_once: bool) -> None:
+        """Have the health URL asked all through the run; the prober of a worker that died goes on as ours.
+
+        When it returns the prober measures, unless it need not be `at_once`: then the next call waits for that.
+        """
+        if manifest.health_url and self.prober is None:
             manifest.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # not left to the prober
-            prober.start(manifest.health_url, file)
+            self.prober = self.beside.submit(prober.start, manifest.health_url, file)
             self.prober_file = file
+        if self.prober is not None and at_once:
+            self.prober.result()
 
     def say(self, text: str) -> None:
         with self.lock:

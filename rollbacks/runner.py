@@ -411,7 +411,8 @@ def attempt(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: str
         context = context_for(mine, run, heart)
         heart.attend(step.pk, context.manifest)
         if run.rollback is not None:
-            heart.measure_with(context.manifest, prober_file(run))
+            # The first step changes nothing: meanwhile the prober may come up.
+            heart.measure_with(context.manifest, prober_file(run), at_once=step.number > 1 or bool(taken_over))
         if taken_over:
             heart.say(f"— {taken_over} —\n")
         step.facts = reach(procedure_of(run).step(step.name), context, bool(taken_over))
@@ -550,7 +551,7 @@ def attempt_undo(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over
     try:
         context = context_for(mine, run, heart)
         heart.attend(step.pk, context.manifest, undoing=True)
-        heart.measure_with(context.manifest, prober_file(run))
+        heart.measure_with(context.manifest, prober_file(run), at_once=True)
         definition = procedure_of(run).step(step.name)
         trouble = masked(run, undo(definition, context, taken_over))
         return trouble, definition.by_hand(context) if trouble else []
