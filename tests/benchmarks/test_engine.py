@@ -24,7 +24,7 @@ OVERHEAD = 0.050  # seconds a step
 LATENCY = 1.0  # seconds from being printed to being on the page, for 95 % of all lines
 TICKS = 200
 TICKING = f'python -c "import time; [print(time.time(), flush=True) or time.sleep(0.05) for _ in range({TICKS})]"'
-OPEN = [1, 10]  # pages that are open on the same rollback at the same time
+OPEN = [1, 5]  # pages that are open on the same rollback at the same time
 
 
 def test_engine(request: pytest.FixtureRequest) -> None:
