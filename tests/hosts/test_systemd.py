@@ -21,7 +21,7 @@ UNITS = {
     "notify": "Type=notify\nNotifyAccess=all\nExecStart=/bin/sh -c 'sleep 1; systemd-notify --ready; exec sleep 1000'",
     "unready": "Type=notify\nExecStartPre=/bin/sh -c 'echo >>/run/unready'\nExecStart=/bin/false",
     "absent": "Type=exec\nExecStart=/nonexistent",
-    "crashing": "ExecStart=/bin/sh -c 'test -e /run/repaired && exec sleep 1000'\nRestart=always\nRestartSec=0",
+    "crashing": "ExecStart=/bin/sh -c 'test -e /srv/repaired && exec sleep 1000'\nRestart=always\nRestartSec=0",
     "coming-back": "ExecStart=/bin/false\nRestart=always\nRestartSec=1",
     "forbidden": "ExecStart=/bin/sleep 1000",
 }
@@ -162,7 +162,7 @@ def test_a_unit_that_is_not_there_is_named(ask: Ask) -> None:
 def test_one_that_systemd_has_given_up_on_is_started_all_the_same(ask: Ask, units: Host) -> None:
     units.shell("systemctl start crashing; until systemctl is-failed --quiet crashing; do sleep 0.05; done")
     assert "Start request repeated too quickly" in units.journal("crashing")
-    units.write("/run/repaired", "")
+    units.run("touch", "/srv/repaired")
     [started] = ask("crashing", "start")
     assert started["running"]
     assert started["pid"]
