@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -169,10 +170,10 @@ def commit(root: Path, message: str, **contents: str) -> str:
     return git(root, "rev-parse", "HEAD")
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a good release (tag v1), and a bad one on top, checked out."""
-    root = tmp_path / "agents"
+    root = tmp_path_factory.mktemp("laid-out") / "agents"
     root.mkdir()
     git(root, "init", "-q", "-b", "main")
     git(root, "config", "user.name", "Dev")
@@ -187,6 +188,14 @@ def checkout(tmp_path: Path) -> Path:
     (root / "artifacts").mkdir()
     (root / "artifacts" / "history.txt").write_text("one\n")
     (root / ".env").write_text("API_TOKEN=super-secret-token\n")
+    return root
+
+
+@pytest.fixture
+def checkout(laid_out: Path, tmp_path: Path) -> Path:
+    """A copy of its own: a test may do with it what it likes."""
+    root = shutil.copytree(laid_out, tmp_path / "agents", symlinks=True)
+    git(root, "update-index", "-q", "--refresh")
     return root
 
 
