@@ -23,7 +23,7 @@ demo: install ## a bad release, its incident and its rollback, played without a 
 	@exec $(BIN)/python manage.py demo
 
 test: install-dev ## the tests, without the browser and the benchmarks
-	$(BIN)/python -m pytest -n auto -m "not browser and not bench and not processes and not hosts"
+	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) -m "not browser and not bench and not processes and not hosts"
 
 processes: install-dev ## real brokers and workers, killed in every step
 	$(BIN)/python -m pytest -m processes

@@ -20,7 +20,7 @@ from incidents.models.incident import DECLARERS
 from portal.ledger.paging import ByKeys
 from portal.ledger.roles import Role
 
-PER_PAGE = 50
+PER_PAGE = 25
 LINES = 200  # of the timeline, on the page
 
 

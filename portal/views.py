@@ -28,7 +28,7 @@ POLL_SECONDS = 0.2  # a step's output is on the page within a second of being pr
 PING_SECONDS = 10.0
 LOOKER = ThreadPoolExecutor(1, "looker")  # one thread and one database connection, however many pages are open
 STREAM_SECONDS = 600.0  # then the page connects again, and is asked again who it is
-SYSTEMS_SHOWN = 30  # on the overview; all of them have a page
+SYSTEMS_SHOWN = 15  # on the overview; all of them have a page
 UNDER_WAY = [RollbackState.APPROVED, RollbackState.RUNNING, RollbackState.REVERTING, RollbackState.MONITORING]
 
 

@@ -26,6 +26,7 @@ class RestorePoint(StateModel):
     class Kind(models.TextChoices):
         BACKUP = "backup", "Backup"
         SAFETY = "safety", "Safety point"  # made by a rollback, of what it found
+        HAND_MADE = "hand-made", "Made by hand"  # before the portal was there, and taken over
 
     system = models.ForeignKey(System, models.PROTECT, related_name="restore_points")
     tag = models.CharField(max_length=80)
@@ -38,6 +39,7 @@ class RestorePoint(StateModel):
     size = models.PositiveBigIntegerField(default=0, help_text="bytes on disk")
     manifest_sha256 = models.CharField(max_length=64, blank=True)
     parts = models.JSONField(default=list, help_text="what it holds, in words")
+    lacks = models.JSONField(default=list, help_text="what a backup made by hand does not hold, in words")
     verified_at = models.DateTimeField(null=True)
     problem = models.TextField(blank=True)
     pinned = models.BooleanField(default=False)

@@ -19,7 +19,7 @@ from rollbacks.forms import ExplainForm, LogFilter
 from rollbacks.log_format import FORMATS
 from rollbacks.models import Rollback, RollbackLogEntry
 
-PER_PAGE = 50
+PER_PAGE = 25
 SEARCHED = 5_000  # entries: a word inside a text is found only by reading the text
 MANY = 5_000  # entries: so many are found faster by going through the log
 PIECE = 200  # entries that an export writes at a time

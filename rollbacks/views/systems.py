@@ -18,7 +18,7 @@ from rollbacks import actions
 from rollbacks.forms import BackupForm, ManifestForm, NoteForm
 from rollbacks.models import ACTIVE, RestorePoint, RestorePointState, Rollback, System
 
-PER_PAGE = 50
+PER_PAGE = 40
 EXAMPLE = """[system]
 name = "agents"
 root = "/srv/agents"                  # the git checkout

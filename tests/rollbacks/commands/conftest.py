@@ -21,6 +21,7 @@ from django.db import connection
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 60.0  # seconds for a command, on a machine that has other things to do
+HEARS_CTRL_C = ("env", "--default-signal=INT")  # also where the tests run in the background, and are told to ignore it
 T = TypeVar("T")
 NOBODY = "redis://127.0.0.1:1/0"  # where no broker listens
 
@@ -71,7 +72,7 @@ class Begun:
         self.out, self.err = home / "stdout", home / "stderr"
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", *words],
+                [*HEARS_CTRL_C, sys.executable, "manage.py", *words],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
