@@ -16,14 +16,14 @@ from django.http import HttpRequest
 from portal.ledger.models import Ledger, record
 from portal.ledger.paging import ByKeys
 
-SEARCHED = 5_000  # rows: a word inside a text is found only by reading the text
+SEARCHED = 3_000  # rows: a word inside a text is found only by reading the text
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable when it runs
     """For what only actions may write. Not even a superuser gets a button."""
 
     show_full_result_count = False
-    list_per_page = 30
+    list_per_page = 20
     ordering = ["-pk"]  # the newest first, by an index
     search_help_text = f"Searches the newest {SEARCHED:,} of the rows that the filters leave."
 

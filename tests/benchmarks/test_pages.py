@@ -53,7 +53,7 @@ PAGES = [
 ]
 AUDIT = [
     ("ledger", "/admin/ledger/ledger/"),
-    ("… page 5,000", "/admin/ledger/ledger/?p=5000"),
+    ("… page 7,000", "/admin/ledger/ledger/?p=7000"),
     ("… search", "/admin/ledger/ledger/?q=kernel"),
     ("… search, none", "/admin/ledger/ledger/?q=xyzzy"),
     ("… approvals of a month", "/admin/ledger/ledger/?move=approve&period=2026-10"),
@@ -181,8 +181,8 @@ The lists of the admin, as the auditor reads them, under the same promise:
 {report.table(head, [each.line() for each in audit])}
 
 A search finds words inside texts, so it has to read them; to stay this fast it reads the newest 5,000 entries of the
-log, or of a list in the admin. When there are older ones the page says so, and a date (“Until” in the log, a period in
-the admin) leads to them; what a filter narrows to 5,000 entries is read whatever its age. Incidents are all searched.
+log, or 3,000 of a list in the admin. When there are older ones the page says so, and a date (“Until” in the log, a
+period in the admin) leads to them; what a filter narrows to 5,000 entries is read whatever its age. Incidents are all searched.
 
 An export reads everything: the whole log as CSV took {seconds:.0f} s, while another reader asked for the incidents
 {len(meanwhile.seconds)} times: half of them came within {report.percentile(meanwhile.seconds, 50) * 1000:.0f} ms, 95 %
