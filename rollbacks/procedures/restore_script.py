@@ -10,8 +10,8 @@ from rollbacks.tools.manifest import Manifest
 SCRIPT = r"""#!/bin/bash
 # Brings {name} back to restore point {tag}, without the portal.
 #
-#   restore.sh [--code-only] [ROOT]     ROOT is the checkout ({root} unless given);
-#                                       --code-only leaves the artifacts as they are
+#   restore.sh [--code-only] [ROOT]     ROOT is the checkout ({root} unless given), or where it shall be:
+#                                       nothing may be there then. --code-only leaves the artifacts as they are
 #   restore.sh --check                  only reads the restore point back
 #
 # What it does: checks every hash, keeps the uncommitted changes of the checkout in a git stash, stops the service,
@@ -47,11 +47,18 @@ if wrong:
 print("   %d files, every hash is right" % len(listed))
 PYTHON
 [ -z "$check_only" ] || exit 0
+history=$here/../repository.git   # of the restore points' own: every tag is in it
+if [ -d "$history" ] && {{ [ ! -e "$root" ] || [ -z "$(ls -A "$root")" ]; }}; then
+  echo "   nothing is in $root: its history is brought from $history"
+  git clone --quiet --origin backups --branch "$tag" -c advice.detachedHead=false "$history" "$root"
+fi
 git -C "$root" rev-parse --git-dir >/dev/null 2>&1 || {{
   echo "$root is no git checkout. Nothing was changed. Clone the system there, then run this again." >&2; exit 1; }}
 root=$(cd "$root" && pwd)
 known() {{ git -C "$root" rev-parse --verify --quiet "refs/tags/$tag^{{commit}}" >/dev/null; }}
-known || git -C "$root" fetch --tags --quiet origin || true
+for source in "$history" origin; do
+  known || git -C "$root" fetch --quiet "$source" "refs/tags/$tag:refs/tags/$tag" 2>/dev/null || true
+done
 known || {{
   echo "The tag $tag is not in $root. Nothing was changed. Fetch it from the remote, then run this again." >&2; exit 1; }}
 aside=$root/.rollback/by-hand-$(date +%Y%m%d-%H%M%S)

@@ -182,7 +182,8 @@ The lists of the admin, as the auditor reads them, under the same promise:
 
 A search finds words inside texts, so it has to read them; to stay this fast it reads the newest 5,000 entries of the
 log, or 3,000 of a list in the admin. When there are older ones the page says so, and a date (“Until” in the log, a
-period in the admin) leads to them; what a filter narrows to 5,000 entries is read whatever its age. Incidents are all searched.
+period in the admin) leads to them; what a filter narrows to 5,000 entries is read whatever its age. Incidents
+are all searched.
 
 An export reads everything: the whole log as CSV took {seconds:.0f} s, while another reader asked for the incidents
 {len(meanwhile.seconds)} times: half of them came within {report.percentile(meanwhile.seconds, 50) * 1000:.0f} ms, 95 %

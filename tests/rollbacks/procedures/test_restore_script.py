@@ -134,11 +134,29 @@ def test_another_checkout_is_named_as_root(backed_up: Manifest, checkout: Path, 
     assert picture(checkout) == before
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_where_nothing_is_the_history_comes_from_beside_the_restore_points(
+    backed_up: Manifest, checkout: Path, tmp_path: Path, is_there: bool
+) -> None:
+    empty = tmp_path / "empty"
+    if is_there:
+        empty.mkdir()
+    before = picture(checkout)
+    done = restore(backed_up, str(empty))
+    assert done.returncode == 0, done.stderr
+    assert git(empty, "rev-parse", "HEAD") == git(checkout, "rev-parse", f"{TAG}^{{commit}}")
+    assert git(empty, "status", "--porcelain", "--untracked-files=no") == ""
+    assert (empty / ".env").read_text() == "API_TOKEN=super-secret-token\n"
+    assert (empty / "artifacts/history.txt").read_text() == "one\n"
+    assert picture(checkout) == before
+
+
 def test_a_root_that_is_no_checkout_is_left_alone(backed_up: Manifest, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
+    (plain / "somebody's").touch()
     done = restore(backed_up, str(plain))
-    assert (done.returncode, list(plain.iterdir())) == (1, [])
+    assert (done.returncode, list(plain.iterdir())) == (1, [plain / "somebody's"])
     assert (
         done.stderr
         == f"{plain} is no git checkout. Nothing was changed. Clone the system there, then run this again.\n"
@@ -151,6 +169,7 @@ def test_a_tag_that_is_not_there_is_fetched_or_said(backed_up: Manifest, checkou
     assert restore(backed_up, str(fresh)).returncode == 0
     git(fresh, "tag", "--delete", TAG)
     git(fresh, "remote", "remove", "origin")
+    git(backed_up.backups / "repository.git", "tag", "--delete", TAG)
     before = picture(fresh)
     done = restore(backed_up, str(fresh))
     assert done.returncode == 1
