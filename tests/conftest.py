@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.db import connection
@@ -23,6 +24,7 @@ from portal.ledger.triggers import protect, unprotect
 from rollbacks import actions, runner
 from rollbacks.models import Rollback, System
 
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one takes half a second each
 _teardown = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
 
