@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from rollbacks.models.checklist import ChecklistTick
+from rollbacks.models.health_sample import HealthSample
 from rollbacks.models.log_entry import RollbackLogEntry
 from rollbacks.models.matrix import Decision, DecisionRule, MatrixVersion, NoMatrix, decide
 from rollbacks.models.restore_point import RestorePoint, RestorePointState
@@ -11,10 +13,12 @@ __all__ = [
     "ACTIVE",
     "ENDED",
     "Approval",
+    "ChecklistTick",
     "Decision",
     "DecisionRule",
     "Health",
     "HealthChange",
+    "HealthSample",
     "MatrixVersion",
     "NoMatrix",
     "Plan",

@@ -45,6 +45,17 @@ class RestorePoint(StateModel):
     pinned = models.BooleanField(default=False)
     bad = models.BooleanField(default=False, help_text="a state that was left behind: never offered as a target")
     bad_reason = models.CharField(max_length=200, blank=True)
+    bad_at = models.DateTimeField(null=True)
+    bad_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", help_text="nobody: the portal marked it"
+    )
+    found_by = models.ForeignKey(
+        "rollbacks.Rollback",
+        models.PROTECT,
+        null=True,
+        related_name="found",
+        help_text="a safety point: the rollback that found this state",
+    )
 
     class Meta:
         ordering = ["-made_at", "-pk"]
