@@ -361,7 +361,8 @@ def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
         essence = plan.body["essence"]
     else:
         assert point is not None
-        essence = {"goal": {"tag": point.tag, "message": point.reason or "Pre-deployment backup"}}
+        message, previous = point.reason or "Pre-deployment backup", previous_point(run)
+        essence = {"goal": {"tag": point.tag, "message": message, "previous": previous}}
     return base.Context(
         manifest=run.manifest,
         run=run.pk,
@@ -373,6 +374,12 @@ def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
         stopped=heart.stopped,
         facts={step.name: step.facts for step in run.steps.all() if step.facts or step.state == StepState.DONE},
     )
+
+
+def previous_point(run: Run) -> str:
+    """The newest restore point that a backup may share its artifacts with: one that is known to be sound."""
+    kept = run.system.restore_points.filter(kind=RestorePoint.Kind.BACKUP, state=RestorePointState.VERIFIED)
+    return kept.values_list("tag", flat=True).first() or ""
 
 
 def procedure_of(run: Run) -> base.Procedure:

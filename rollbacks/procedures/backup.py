@@ -4,13 +4,16 @@ A restore point is a directory <backups>/<tag>/ made beside and renamed into pla
 
     config/, secrets/          the files that the manifest names, same relative paths
     requirements.backup.txt    what `pip freeze` says
-    artifacts.tar.gz           the artifacts
+    artifacts/                 the artifacts, sharing what has not changed with the point before (tools/store.py)
     DEPLOYED_VERSION.txt       the commit
     system.toml                the system's manifest
     restore.sh                 the way back without the portal
-    manifest.json              {"format", "system", "tag", "commit", "python", "made_at", "files": {path: sha256}}
+    manifest.json              {"format", "system", "tag", "commit", "python", "made_at", "files": {path: sha256}};
+                               of the artifacts only the listing, which names each object by its hash
 
-and the annotated tag of the same name in the repository, pushed where there is a remote.
+Format 1 had artifacts.tar.gz in place of artifacts/; so has what was made by hand. Both are read.
+
+Besides, the annotated tag of the same name in the repository, pushed where there is a remote.
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rollbacks.procedures import restore_script
+from rollbacks.procedures import artifacts, restore_script
 from rollbacks.procedures.base import CannotPlan, Context, Facts, Plan, Point, Procedure, Request, Step, StepFailed
 from rollbacks.procedures.preflight import PREFLIGHT
-from rollbacks.tools import archive, environment, files, git
+from rollbacks.tools import environment, files, git
 from rollbacks.tools.manifest import Manifest
 
-FORMAT = 1
+FORMAT = 2
 
 
 def place(manifest: Manifest, tag: str) -> Path:
@@ -67,11 +70,8 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
     """Hash every member, write manifest.json, and rename the whole into place. Idempotent."""
     final = place(manifest, tag)
     if not final.exists():
-        members = {
-            str(path.relative_to(into)): files.sha256(path)
-            for path in sorted(into.rglob("*"))
-            if path.is_file() and path.name != "manifest.json"
-        }
+        for left in into.glob(".*"):  # what one who was killed was writing
+            files.remove(left)
         described = {
             "format": FORMAT,
             "system": manifest.name,
@@ -80,7 +80,7 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
             "python": environment.python_version(environment.base_python(manifest.live_environment)),
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "remote": git.without_password(git.remote(manifest.root)),
-            "files": members,
+            "files": members_of(into),
         }
         files.write(into / "manifest.json", json.dumps(described, indent=1, sort_keys=True).encode())
         files.sync(into)
@@ -88,6 +88,16 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
         into.rename(final)
         files.sync(manifest.backups)
     return described_point(manifest, tag)
+
+
+def members_of(into: Path) -> dict[str, str]:
+    """{path: sha256} of all that is to be trusted; an object's name is its hash already."""
+    named = {str(path.relative_to(into)): path for path in sorted(into.rglob("*")) if path.is_file()}
+    return {
+        name: files.sha256(path)
+        for name, path in named.items()
+        if name != "manifest.json" and not name.startswith(artifacts.OBJECTS)
+    }
 
 
 def described_point(manifest: Manifest, tag: str) -> Facts:
@@ -107,11 +117,15 @@ def words_for(members: dict[str, str]) -> list[str]:
     config = [name.removeprefix("config/") for name in members if name.startswith("config/")]
     secrets = [name.removeprefix("secrets/") for name in members if name.startswith("secrets/")]
     words = ["tag", *config, *secrets, "pip freeze"]
-    return [*words, "artifacts"] if "artifacts.tar.gz" in members else words
+    return [*words, "artifacts"] if {artifacts.LISTING, artifacts.ARCHIVE} & set(members) else words
 
 
-def check(manifest: Manifest, point: Point) -> list[str]:
-    """Read a restore point back; returns what is wrong with it, in words, [] when it is sound."""
+def check(manifest: Manifest, point: Point, *, deep: bool = True, trusted: str = "") -> list[str]:
+    """Read a restore point back; returns what is wrong with it, in words, [] when it is sound.
+
+    deep: the content of every artifact too, save what it shares with the restore point `trusted`, which was read back
+    before. Otherwise it is only looked for: during an incident every second counts (artifacts.check).
+    """
     final = place(manifest, point.tag)
     listing = final / "manifest.json"
     if not listing.is_file():
@@ -130,8 +144,9 @@ def check(manifest: Manifest, point: Point) -> list[str]:
         there = [path for path in sorted((final / folder).rglob("*")) if not path.is_dir()]
         added = [path for path in there if str(path.relative_to(final)) not in members]
         wrong += [f"{path} was added since the restore point was made" for path in added]
-    if "artifacts.tar.gz" in members and not wrong:
-        archive.check(final / "artifacts.tar.gz")
+    if not wrong:
+        older = place(manifest, trusted) if trusted else None
+        wrong += artifacts.check(final, members, deep=deep, trusted=older)
     own = mirror(manifest)
     anew = is_empty(manifest.root)
     known = git.tagged(own if anew else manifest.root, point.tag)
@@ -172,28 +187,6 @@ def kept_freeze(manifest: Manifest, point: Point) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def kept_artifacts(manifest: Manifest, point: Point) -> list[str]:
-    """The names of the manifest's artifacts that the restore point holds."""
-    path = place(manifest, point.tag) / "artifacts.tar.gz"
-    members = archive.members(path) if path.is_file() else []
-    return [name for name in manifest.artifacts if any(git.is_under(each, [name]) for each in members)]
-
-
-def unpack_artifacts(manifest: Manifest, point: Point, target: Path) -> int:
-    """Make the directory `target` of the restore point's artifacts; returns how many files."""
-    path = place(manifest, point.tag) / "artifacts.tar.gz"
-    archive.unpack(path, target)
-    return len(archive.members(path))
-
-
-def artifact_changes(manifest: Manifest, point: Point) -> list[Facts]:
-    """[{"name", "now", "then"}] for each kept artifact, in bytes (0: not there)."""
-    return [
-        {"name": name, "now": files.tree_bytes(manifest.root / name), "then": -1}
-        for name in kept_artifacts(manifest, point)
-    ]
-
-
 def repositories(manifest: Manifest, tag: str) -> list[str]:
     """Where the history of a restore point can be had, the nearest first: the backups' own repository, the remote."""
     own, remote = mirror(manifest), described(manifest, tag).get("remote", "")
@@ -230,6 +223,8 @@ def untag(context: Context) -> None:
 
 def take_files(context: Context) -> Facts:
     into = fresh_part(context)
+    for folder in ("config", "secrets"):  # half a file of one who was killed is none of the system's
+        files.remove(into / folder)
     copied = copy_files(context.manifest, into)
     context.say("".join(f"{name}\n" for name in copied) or "the manifest names no configuration files\n")
     return {"files": copied}
@@ -248,14 +243,10 @@ def drop_part(context: Context) -> None:
 
 
 def take_artifacts(context: Context) -> Facts:
-    names = [name for name in context.manifest.artifacts if (context.root / name).exists()]
-    if not names:
-        context.say("no artifacts\n")
-        return {}
-    target = fresh_part(context) / "artifacts.tar.gz"
-    archive.pack(target, context.root, names)
-    context.say(f"{', '.join(names)}: {target.stat().st_size} bytes packed\n")
-    return {"bytes": target.stat().st_size}
+    """What has not changed since the goal's `previous` restore point, which is sound, is shared with it."""
+    tag = context.goal.get("previous", "")
+    previous = place(context.manifest, tag) if tag else None
+    return {**artifacts.keep(context.manifest, fresh_part(context), previous, context.say), "previous": tag}
 
 
 def write_down(context: Context) -> Facts:
@@ -266,8 +257,15 @@ def write_down(context: Context) -> Facts:
         frozen = (into / "requirements.backup.txt").read_text().splitlines()
         context.say(f"{len(frozen)} packages frozen\nDEPLOYED_VERSION.txt\nrestore.sh\n")
     sealed = seal(manifest, tag, commit, into)
-    context.say(f"{place(manifest, tag)}: {sealed['size']} bytes\n")
+    own = sealed["size"] - shared_bytes(place(manifest, tag))
+    context.say(f"{place(manifest, tag)}: {sealed['size']} bytes, of which {own} are its own\n")
     return {"restore_point": sealed}
+
+
+def shared_bytes(point: Path) -> int:
+    """What deleting the restore point would not free: other ones have it too."""
+    size = artifacts.size(point)
+    return size.bytes - size.own
 
 
 def read_back(context: Context) -> Facts:
@@ -279,7 +277,8 @@ def read_back(context: Context) -> Facts:
             f"Somebody deployed while the backup was made: {sealed['commit'][:10]} was tagged, and {now[:10]} is live. "
             "Nothing live was changed. Ask for another one when the deployment has ended."
         )
-    wrong = check(context.manifest, Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"]))
+    point = Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"])
+    wrong = check(context.manifest, point, trusted=context.facts["artifacts"].get("previous", ""))
     if wrong:
         raise StepFailed("The restore point cannot be trusted: " + "; ".join(wrong))
     context.say("every member was read back, and its hash is right\n")
@@ -329,7 +328,7 @@ PROCEDURE = Procedure(
         Step("tag", "Tag the current state", tag_state, undo=untag),
         Step("history", "Keep the history beside the restore points", keep_history, undo=forget_history),
         Step("files", "Copy configuration and secrets", take_files, undo=drop_part),
-        Step("artifacts", "Pack the artifacts", take_artifacts),
+        Step("artifacts", "Keep the artifacts", take_artifacts),
         Step("seal", "Freeze packages, write restore.sh, hash everything", write_down),
         Step("verify", "Read it back", read_back),
         Step("push", "Push the tag", push),

@@ -7,7 +7,7 @@ repository is brought first; then the same steps do the same work.
 
 from __future__ import annotations
 
-from rollbacks.procedures import backup, code, planning, stage
+from rollbacks.procedures import artifacts, backup, code, planning, stage
 from rollbacks.procedures.base import CannotPlan, Context, Facts, Plan, Point, Procedure, Request, Step, StepFailed
 from rollbacks.procedures.preflight import PREFLIGHT, hide_own
 from rollbacks.procedures.safety import SAFETY, as_found
@@ -40,7 +40,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
             manifest, {name: wanted[name] for name in manifest.config if name in wanted}
         ),
         "secrets": [name for name in planning.moves(manifest, wanted) if name in manifest.secrets],
-        "artifacts": backup.artifact_changes(manifest, point),
+        "artifacts": artifacts.changes(manifest, held_artifacts(manifest, point)),
     }
     return planning.complete(manifest, head, goal_of(manifest, point, wanted), PROCEDURE.steps, shown, point)
 
@@ -65,7 +65,7 @@ def plan_anew(manifest: Manifest, point: Point) -> Plan:
     shown = {
         "anew": str(manifest.root),
         "target": {"sha": point.commit, "subject": "", "tags": [point.tag]},
-        "artifacts": backup.artifact_changes(manifest, point),
+        "artifacts": artifacts.changes(manifest, held_artifacts(manifest, point)),
         "secrets": [name for name in wanted if name in manifest.secrets],
         "kept_configuration": [name for name in manifest.config if name not in wanted],
     }
@@ -81,8 +81,12 @@ def goal_of(manifest: Manifest, point: Point, wanted: dict[str, bytes]) -> Facts
         "config": {name: "point" for name in manifest.config if name in wanted},
         "secrets": [name for name in manifest.secrets if name in wanted],
         "wanted": planning.digests(wanted),
-        "artifacts": backup.kept_artifacts(manifest, point),
+        "artifacts": list(held_artifacts(manifest, point)),
     }
+
+
+def held_artifacts(manifest: Manifest, point: Point) -> dict[str, int]:
+    return artifacts.held(manifest, backup.place(manifest, point.tag))
 
 
 def kept_files(manifest: Manifest, point: Point) -> dict[str, bytes]:

@@ -64,7 +64,7 @@ def look(manifest: Manifest, request: Request) -> git.Head:
 
 
 def check_point(manifest: Manifest, point: Point | None) -> None:
-    if point is not None and (wrong := backup.check(manifest, point)):
+    if point is not None and (wrong := backup.check(manifest, point, deep=False)):
         raise CannotPlan(f"Restore point {point.tag} is broken: {'; '.join(wrong)}. Choose another one.")
 
 

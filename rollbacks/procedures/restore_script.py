@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from rollbacks.tools import service
+from rollbacks.tools import listing, service
 from rollbacks.tools.manifest import Manifest
 
 SCRIPT = r"""#!/bin/bash
@@ -14,9 +14,10 @@ SCRIPT = r"""#!/bin/bash
 #                                       nothing may be there then. --code-only leaves the artifacts as they are
 #   restore.sh --check                  only reads the restore point back
 #
-# What it does: checks every hash, keeps the uncommitted changes of the checkout in a git stash, stops the service,
-# checks the tag out, rebuilds the virtual environment beside and switches it in, restores configuration, secrets and
-# artifacts (what was there is set aside), starts the service and asks for its health.
+# What it does: checks every hash, builds the virtual environment and unpacks the artifacts beside the live ones, keeps
+# the uncommitted changes of the checkout in a git stash, stops the service, checks the tag out, switches environment and
+# artifacts in, restores configuration and secrets (what was there is set aside), starts the service and asks for its
+# health.
 set -euo pipefail
 here=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 tag={tag_q}
@@ -28,12 +29,21 @@ while [ $# -gt 0 ]; do
   case $1 in
     --code-only) code_only=1 ;;
     --check) check_only=1 ;;
-    -h|--help) sed -n '2,11p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,12p' "$0"; exit 0 ;;
     -*) echo "unknown option $1: see --help" >&2; exit 2 ;;
     *) root=$1 ;;
   esac
   shift
 done
+
+for command in git python3 tar {manager}; do
+  command -v "$command" >/dev/null || [ -n "$check_only" ] || {{
+    echo "$command is not on the PATH, and this needs it. Nothing was changed. Install it, or add its directory: \
+PATH=/where/it/is:\$PATH $0" >&2; exit 1; }}
+done
+artifacts() {{ python3 -I -S - "$here/artifacts" "$@" <<'PYTHON'
+{reader}PYTHON
+}}
 
 echo "1. Reading the restore point back: $here"
 python3 - "$here" <<'PYTHON'
@@ -46,6 +56,8 @@ if wrong:
     sys.exit("Broken, nothing was changed: " + ", ".join(wrong))
 print("   %d files, every hash is right" % len(listed))
 PYTHON
+[ ! -d "$here/artifacts" ] || artifacts
+[ ! -d "$here/artifacts" ] || echo "   and the artifacts"
 [ -z "$check_only" ] || exit 0
 history=$here/../repository.git   # of the restore points' own: every tag is in it
 if [ -d "$history" ] && {{ [ ! -e "$root" ] || [ -z "$(ls -A "$root")" ]; }}; then
@@ -64,13 +76,22 @@ known || {{
 aside=$root/.rollback/by-hand-$(date +%Y%m%d-%H%M%S)
 mkdir -p "$aside"
 
-echo "2. Building the environment beside the live one (the service still runs)"
+echo "2. Building the environment and unpacking the artifacts beside the live ones (the service still runs)"
 new=
 if [ -s "$here/requirements.backup.txt" ]; then
   new=$aside/environment
   python=$(readlink -e "$root"/{environment_dir}/bin/python || command -v python3)
   "$python" -m venv "$new"
   (cd "$root" && "$new/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.backup.txt")
+fi
+unpacked=
+if [ -z "$code_only" ] && [ -d "$here/artifacts" ]; then
+  unpacked=$aside/unpacked
+  artifacts "$unpacked"
+elif [ -z "$code_only" ] && [ -f "$here/artifacts.tar.gz" ]; then
+  unpacked=$aside/unpacked
+  mkdir "$unpacked"
+  tar -xzf "$here/artifacts.tar.gz" -C "$unpacked"
 fi
 
 echo "3. Stopping $name"
@@ -116,12 +137,18 @@ for part in config secrets; do
   done
 done
 
-if [ -z "$code_only" ] && [ -f "$here/artifacts.tar.gz" ]; then
-  echo "7. Restoring artifacts (what was there is in $aside)"
+if [ -n "$unpacked" ]; then
+  echo "7. Switching the artifacts in (what was there is in $aside)"
   for part in {artifacts}; do
-    [ ! -e "$root/$part" ] || {{ mkdir -p "$aside/$(dirname "$part")"; mv "$root/$part" "$aside/$part"; }}
+    [ -e "$unpacked/$part" ] || continue   # there was none when the restore point was made
+    if [ -e "$root/$part" ] || [ -L "$root/$part" ]; then
+      [ ! -L "$root/$part" ] || echo "   $part was a link to $(readlink "$root/$part"), and is no link any more"
+      mkdir -p "$aside/$(dirname "$part")"
+      mv "$root/$part" "$aside/$part"
+    fi
+    mkdir -p "$(dirname "$root/$part")"
+    mv "$unpacked/$part" "$root/$part"
   done
-  tar -xzf "$here/artifacts.tar.gz" -C "$root"
 fi
 mkdir -p {directories}
 
@@ -150,6 +177,7 @@ PYTHON"""
 def script(manifest: Manifest, tag: str) -> str:
     """The text of restore.sh for one restore point."""
     manager = service.for_service(manifest.service)
+    stop = manager.by_hand("stop")
     hidden = (manifest.state_dir.name, manifest.environment_dir, *manifest.unwatched)
     return SCRIPT.format(
         name=manifest.name,
@@ -160,7 +188,9 @@ def script(manifest: Manifest, tag: str) -> str:
         root_q=shlex.quote(str(manifest.root)),
         environment_dir=shlex.quote(manifest.environment_dir),
         hidden=" ".join(shlex.quote(f"/{name}") for name in hidden),
-        stop=f"{manager.by_hand('stop')} || true",
+        stop=f"{stop} || true",
+        manager=shlex.split(stop)[0],
+        reader=listing.READER,
         start=manager.by_hand("start"),
         artifacts=" ".join(shlex.quote(name) for name in manifest.artifacts),
         directories=" ".join(f'"$root"/{shlex.quote(name)}' for name in (*manifest.logs, *manifest.artifacts))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from pathlib import Path
+from typing import Any
 
 from rollbacks.procedures import backup, journal
 from rollbacks.procedures.base import Context, Facts, Point, Step, StepFailed
@@ -18,7 +21,7 @@ def as_found(context: Context) -> Path:
 
 def apply(context: Context) -> Facts:
     """Facts: commit, branch, snapshot, tree, environment, config {path: sha256}, running, pid, healthy, logs,
-    artifacts, restore_point."""
+    log_inodes, artifacts, restore_point."""
     manifest, tag = context.manifest, context.safety_tag
     if (as_found(context) / "facts.json").exists():  # what was found is written down once: later it is something else
         return journal.read(as_found(context) / "facts.json")
@@ -39,6 +42,7 @@ def apply(context: Context) -> Facts:
     point = None if context.goal["anew"] else keep_point(context, snapshot)
     live = environment.current(manifest.live_environment)
     status = service.for_service(manifest.service).status()
+    logs = log_sizes(context)
     facts = {
         "commit": head.commit,
         "branch": head.branch,
@@ -49,8 +53,9 @@ def apply(context: Context) -> Facts:
         "running": status.running,
         "pid": status.pid,
         "healthy": bool(manifest.health_url) and probe.health(manifest.health_url).ok,
-        "logs": log_sizes(context),
-        "artifacts": {name: (context.root / name).exists() for name in manifest.artifacts},
+        "logs": logs,
+        "log_inodes": {path: (context.root / path).stat().st_ino for path in logs},
+        "artifacts": {name: identity(context.root / name) for name in manifest.artifacts},
         **({"restore_point": point} if point else {}),
     }
     journal.write(kept / "facts.json", facts)
@@ -66,6 +71,15 @@ def keep_point(context: Context, snapshot: str) -> Facts:
         backup.copy_files(manifest, into)
         backup.write_description(manifest, tag, snapshot, into)
     return backup.seal(manifest, tag, snapshot, into)
+
+
+def identity(path: Path) -> list[Any]:
+    """What stays the same of a file, a link or a directory however often it is renamed; [] when it is not there."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return []
+    return [stat.filemode(status.st_mode)[0], status.st_ino, os.readlink(path) if path.is_symlink() else ""]
 
 
 def log_sizes(context: Context) -> dict[str, int]:

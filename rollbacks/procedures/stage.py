@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from rollbacks.procedures import backup
+from rollbacks.procedures import artifacts, backup
 from rollbacks.procedures.base import Context, Facts, Point, Step, StepFailed
-from rollbacks.tools import command, environment, files, git, syntax
+from rollbacks.tools import command, environment, files, git, store, syntax
 from rollbacks.tools.manifest import Manifest
 
 COMMAND_SECONDS = 900.0  # a test command that hangs is ended after this
@@ -120,8 +120,9 @@ def check_tree(context: Context) -> None:
 
 def drop_stage(context: Context) -> None:
     git.remove_worktree(context.root, tree(context))
-    if context.stage.exists():
-        shutil.rmtree(context.stage)
+    for volume in staged_volumes(context):
+        store.discard(volume)
+    files.remove(context.stage)
 
 
 # --- the environment ------------------------------------------------------------------------------------------------
@@ -220,16 +221,41 @@ def staged_artifacts(context: Context) -> Path:
 
 
 def lay_out_artifacts(context: Context) -> Facts:
-    """Unpack the restore point's artifacts beside the live ones; the switch only renames."""
+    """Unpack the restore point's artifacts beside the live ones; the switch only renames.
+
+    Where the live one is a link out of the checkout (to a disk of its own), the state is laid out over there, and what
+    is renamed into place is a link to it. What the old link leads to is not touched.
+    """
     names, point = context.goal["artifacts"], point_of(context.goal)
     if not names or point is None:
         context.say("no artifacts to restore\n")
         return {}
-    target = staged_artifacts(context)
-    count = backup.unpack_artifacts(context.manifest, point, target)
-    files.sync(target)
-    context.say(f"{', '.join(names)}: {count} files unpacked beside the live ones\n")
-    return {"files": count}
+    kept, volumes = backup.place(context.manifest, point.tag), volumes_for(context)
+    artifacts.unpack(kept, staged_artifacts(context), [name for name in names if name not in volumes], context.say)
+    for name, volume in volumes.items():
+        link = staged_artifacts(context) / name
+        files.make_folder(link.parent)
+        link.symlink_to(volume / name)
+    for volume in sorted(set(volumes.values())):
+        artifacts.unpack(kept, volume, [name for name in names if volumes.get(name) == volume], context.say)
+        volume.chmod(0o755)  # the service may be another user; each artifact in there has the mode that it had
+        files.sync(volume)
+    files.sync(staged_artifacts(context))
+    context.say(f"{', '.join(names)} unpacked beside the live ones\n")
+    return {"artifacts": names}
+
+
+def volumes_for(context: Context) -> dict[str, Path]:
+    """{artifact: directory to lay it out in}, of those that are links out of the checkout."""
+    own = f"{context.manifest.name}-{context.safety_tag.replace('failed-', 'restored-')}"
+    leads = {name: artifacts.leads_to(context.manifest, name) for name in context.goal["artifacts"]}
+    return {name: parent / own for name, parent in leads.items() if parent is not None}
+
+
+def staged_volumes(context: Context) -> list[Path]:
+    """Those that no live link leads to: the staged link was not put in place."""
+    links = {name: staged_artifacts(context) / name for name in context.goal["artifacts"]}
+    return [link.readlink().parents[len(Path(name).parts) - 1] for name, link in links.items() if link.is_symlink()]
 
 
 def check_artifacts(context: Context) -> None:

@@ -6,7 +6,7 @@ deleted: they are what the post-mortem is about. Code, packages and configuratio
 
 from __future__ import annotations
 
-from rollbacks.procedures import backup, planning
+from rollbacks.procedures import artifacts, backup, planning
 from rollbacks.procedures.base import CannotPlan, Plan, Procedure, Request
 from rollbacks.procedures.preflight import PREFLIGHT
 from rollbacks.procedures.safety import SAFETY
@@ -23,19 +23,19 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     head = planning.look(manifest, request)
     if request.point is None:
         raise CannotPlan(f"{request.target} is no restore point, and only a restore point holds artifacts.")
-    kept = backup.kept_artifacts(manifest, request.point)
-    if not kept:
+    held = artifacts.held(manifest, backup.place(manifest, request.point.tag))
+    if not held:
         raise CannotPlan(f"Restore point {request.point.tag} holds no artifacts. Choose another one.")
     if request.reset_metrics and not manifest.commands.get("reset_metrics"):
         raise CannotPlan(f"The manifest of {manifest.name} names no command “reset_metrics”.")
     goal = {
-        "artifacts": kept,
+        "artifacts": list(held),
         "logs": list(manifest.logs) if request.set_logs_aside else [],
         "reset": request.reset_metrics,
     }
     shown = {
         "target": planning.commit_facts(manifest, request.point.commit),
-        "artifacts": backup.artifact_changes(manifest, request.point),
+        "artifacts": artifacts.changes(manifest, held),
         "logs_aside": goal["logs"],
         "reset": manifest.commands.get("reset_metrics", "") if request.reset_metrics else "",
     }

@@ -6,6 +6,7 @@ worker), follows it, and undoes it. The host's side is switcher.py.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def backward_goal(context: Context) -> Facts:
         "advanced": stage.target_commit(context) if goal["paths"] else "",
         "files": stage.kept_files(names, kept / "secrets") | stage.kept_files(names, kept / "config"),
         "absent": [name for name, sha in names.items() if not sha],
-        "directories_back": {name: found["artifacts"].get(name, False) for name in goal["artifacts"]},
+        "directories_back": {name: bool(found["artifacts"].get(name)) for name in goal["artifacts"]},
         "logs_back": goal["logs"],
         "running": found["running"],
     }
@@ -114,6 +115,10 @@ def undo(context: Context) -> None:
 
 
 def verify_as_found(context: Context) -> None:
+    """Code, configuration, secrets and environment by their hashes. Artifacts and logs by what they are (inode, link):
+    they were renamed and come back by renaming, so what stands there has to be the very directory, the very file.
+    Their content is not hashed: a gigabyte takes seconds, and the service, which runs on until the switch and again
+    after it, writes there."""
     found = context.facts["safety"]
     tree = git.tree_state(context.root, context.manifest.unwatched)
     if tree != found["tree"]:
@@ -124,7 +129,24 @@ def verify_as_found(context: Context) -> None:
     changed = [name for name, sha in safety.config_hashes(context).items() if sha != found["config"][name]]
     if changed:
         raise StepFailed(f"Configuration is not as it was found: {', '.join(changed)}")
+    check_renamed(context, found)
     check_service(context, found)
+
+
+def check_renamed(context: Context, found: Facts) -> None:
+    """What was not there when it was found is not looked for: the service may have made it anew by now."""
+    was = {name: found["artifacts"][name] for name in context.goal["artifacts"]}
+    other = [name for name, each in was.items() if each and safety.identity(context.root / name) != each]
+    if other:
+        raise StepFailed(
+            f"{', '.join(other)} is not what was found. What was found may still be under "
+            f"{safety.as_found(context) / 'artifacts'}."
+        )
+    folders = [context.root / name for name in context.goal["logs"]]
+    there = {each.inode() for folder in folders if folder.is_dir() for each in os.scandir(folder)}  # rotated, or not
+    lost = [path for path, inode in found["log_inodes"].items() if folders and inode not in there]
+    if lost:
+        raise StepFailed(f"{', '.join(lost)} did not come back. Look under {safety.as_found(context) / 'logs'}.")
 
 
 def check_service(context: Context, found: Facts) -> None:

@@ -84,8 +84,12 @@ def copy(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """A file, a link (not what it names), or a directory with all in it."""
+    """A file, a link (not what it names), or a directory with all in it, also where its owner may not write."""
     if path.is_dir() and not path.is_symlink():
+        for folder, names, _ in os.walk(path):
+            for inner in (os.path.join(folder, name) for name in names):
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

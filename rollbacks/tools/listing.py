@@ -183,6 +183,20 @@ def content(kept: Path, sha: str) -> bytes:
     return found
 
 
+def lacking(kept: Path, sha: str, length: int) -> str:
+    """ "" or what can be told to be wrong without reading it all: gzip ends with the length of the content."""
+    path = place(kept, sha)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(-4, os.SEEK_END)
+            found = int.from_bytes(file.read(4), "little")
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except OSError as error:
+        return f"{path} cannot be read ({error})"
+    return "" if found == length else f"{path} is not what was written"
+
+
 # --- without the portal ---------------------------------------------------------------------------------------------
 
 READER = r"""# python3 -I -S - KEPT [TARGET]: reads a kept tree back; unpacks it into TARGET, which is made.

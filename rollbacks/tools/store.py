@@ -17,20 +17,19 @@ import hashlib
 import itertools
 import os
 import pwd
-import shutil
 import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from io import FileIO
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rollbacks.tools import ToolError, command, files, listing
+from rollbacks.tools import ToolError, command, files, guard, listing
 from rollbacks.tools.listing import Entry, Torn, Unsafe, printable
 
 RECENT = 2.0  # seconds in which a file may change once more and still show the same times
@@ -175,7 +174,7 @@ class Keeping:
         """What was read, and whether the file was quiet meanwhile. What is no file any more is left out."""
         began = time.time()
         try:
-            file = open(path, "rb", buffering=0, opener=opened)  # noqa: SIM115 — only what opening raises means “gone”
+            file = open(path, "rb", opener=opened)  # noqa: SIM115 — only what opening raises means “gone”
         except OSError as error:
             if error.errno in GONE:
                 return None, True
@@ -281,7 +280,7 @@ def opened(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def read(file: FileIO, size: int) -> Iterator[bytes]:
+def read(file: BufferedReader, size: int) -> Iterator[bytes]:
     """The content in pieces, as far as it went when we began: a file that grows has a beginning to keep."""
     while size > 0 and (piece := file.read(min(listing.PIECE, size))):
         size -= len(piece)
@@ -311,23 +310,30 @@ def check(kept: Path, *, deep: bool = True, trusted: Path | None = None) -> list
     """What is wrong with a kept tree, in words; [] when it is sound.
 
     deep: every object is read back and its hash compared, save those shared with `trusted`, a tree that was read back
-    before. Otherwise they are only looked for.
+    before. Otherwise they are only looked for, and their lengths compared: what a full disk or a power cut left short.
     """
     named: dict[str, str] = {}  # objects, and who needs them
+    lengths: dict[str, int] = {}
     try:
         for entry in listing.entries(kept):
             listing.check_safe(entry)
             named |= dict.fromkeys(entry.objects, entry.path)
+            lengths |= zip(entry.objects, pieces(entry.size), strict=False)
     except (Torn, Unsafe) as error:
         return [str(error)]
-    places = {sha: listing.place(kept, sha) for sha in named}
-    wrong = {sha: f"{path} is missing" for sha, path in places.items() if not os.path.isfile(path)}
+    wrong = {sha: words for sha in named if (words := listing.lacking(kept, sha, lengths.get(sha, -1)))}
     doubted = [sha for sha in named if deep and sha not in wrong and not shared(kept, trusted, sha)]
     with workers() as pool:
         found = zip(doubted, pool.map(functools.partial(trouble, kept), doubted), strict=True)
         wrong |= {sha: words for sha, words in found if words}
     told = [f"{printable(named[sha])}: {words}" for sha, words in wrong.items()]
     return told if len(told) <= SHOWN else [*told[:SHOWN], f"and {len(told) - SHOWN} more"]
+
+
+def pieces(size: int) -> Iterator[int]:
+    """The lengths of the pieces in which content of this size is kept."""
+    for begin in range(0, size, listing.PIECE):
+        yield min(listing.PIECE, size - begin)
 
 
 def shared(kept: Path, trusted: Path | None, sha: str) -> bool:
@@ -355,8 +361,22 @@ def size(kept: Path) -> Size:
     return Size(sum(each.st_size for each in found), sum(each.st_size for each in found if each.st_nlink == 1))
 
 
-def unpack(kept: Path, target: Path, *, say: Callable[[str], None] = command.silent) -> None:
-    """Make the directory `target` from a kept tree: all of it, or nothing. A directory that is there is replaced.
+def sizes(kept: Path) -> dict[str, int]:
+    """Bytes of content by path, directories and links too. Raises StoreError, also for what would lead out."""
+    try:
+        found = list(listing.entries(kept))
+        for entry in found:
+            listing.check_safe(entry)
+    except (Torn, Unsafe) as error:
+        raise StoreError(f"{kept} cannot be trusted: {error}. Choose another restore point.") from error
+    return {entry.path: entry.size for entry in found}
+
+
+def unpack(
+    kept: Path, target: Path, *, names: Sequence[str] | None = None, say: Callable[[str], None] = command.silent
+) -> None:
+    """Make the directory `target` from a kept tree: all of it (or of what lies under the names), or nothing. A
+    directory that is there is replaced.
 
     Modes and times are as they were; owners too, when root does it and this host knows them. On disk when this returns.
     Raises StoreError; `target` is as it was then.
@@ -365,7 +385,7 @@ def unpack(kept: Path, target: Path, *, say: Callable[[str], None] = command.sil
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with beside(target) as new, workers() as pool:
-            found = list(listing.entries(kept))
+            found = [entry for entry in listing.entries(kept) if names is None or is_under(entry.path, names)]
             for entry in found:
                 listing.check_safe(entry)
             lay_out(kept, found, new, pool)
@@ -378,6 +398,10 @@ def unpack(kept: Path, target: Path, *, say: Callable[[str], None] = command.sil
     strangers |= {each.group for each in found if number_of(grp.getgrnam, each.group) == SAME}
     if strangers:
         say(f"warning: this host has no {shortened(sorted(strangers))}: what was theirs belongs to who unpacked it\n")
+
+
+def is_under(path: str, names: Iterable[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}/") for name in names)
 
 
 def lay_out(kept: Path, found: Sequence[Entry], new: Path, pool: ThreadPoolExecutor) -> None:
@@ -439,7 +463,8 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
     """A new directory that takes the target's place when all went well and is on disk, and is gone otherwise."""
-    work = target.with_name(f".{target.name}.partial")
+    guard.ask()
+    work = partial(target)
     new, old = work / "new", work / "old"
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     with claimed(work):
@@ -449,6 +474,7 @@ def beside(target: Path) -> Iterator[Path]:
             new.mkdir(mode=0o700)
             yield new
             files.sync(new)
+            guard.ask()
             exchange(target, new, old)
         finally:
             remove(work)
@@ -488,9 +514,16 @@ def exchange(target: Path, new: Path, old: Path) -> None:
 
 
 def remove(tree: Path) -> None:
-    """Also with directories in it that their owner may not write to."""
-    for folder, names, _ in os.walk(tree):
-        for path in (os.path.join(folder, name) for name in names):
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-    shutil.rmtree(tree, ignore_errors=True)
+    """What cannot be removed is only in the way."""
+    with suppress(OSError):
+        files.remove(tree)
+
+
+def discard(target: Path) -> None:
+    """What unpack() made, or was making when it was killed. Raises OSError."""
+    files.remove(partial(target))
+    files.remove(target)
+
+
+def partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial")

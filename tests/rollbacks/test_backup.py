@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def test_carried_out(client_for: ClientFor, system: System, checkout: Path, onca
     folder = checkout.parent / "backups" / point.tag
     assert sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()) == [
         "DEPLOYED_VERSION.txt",
-        "artifacts.tar.gz",
+        "artifacts/listing.jsonl",
+        f"artifacts/objects/{hashlib.sha256(b'one' + bytes([10])).hexdigest()}.gz",
         "config/config/agents.json",
         "manifest.json",
         "requirements.backup.txt",

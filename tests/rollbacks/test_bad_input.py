@@ -23,7 +23,7 @@ from rollbacks import actions, runner
 from rollbacks.heartbeat import KEPT, LAST
 from rollbacks.models import RestorePoint, Rollback, StepOutput, System
 from rollbacks.procedures import preflight, stage, verify
-from rollbacks.tools import archive, command, files
+from rollbacks.tools import command, files, listing, store
 from rollbacks.tools import git as tool
 from tests.conftest import again, asked, commit, git, manifest_text
 from tests.rollbacks.procedures.serving import CRASHING, SILENT, Served, app, picture, release, serving
@@ -236,7 +236,7 @@ class Disk:
         shutil.rmtree(kept)
 
     def simulate(self, megabytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        real_write, real_free = files.write, files.free_bytes
+        real_write, real_free, real_unpack = files.write, files.free_bytes, store.write_file
 
         def write(path: Path, content: bytes, mode: int | None = None) -> None:
             if self.full and path.is_relative_to(self.path):
@@ -246,6 +246,12 @@ class Disk:
         def free_bytes(path: Path) -> int:
             return megabytes * 2**20 if path.is_relative_to(self.path) else real_free(path)
 
+        def unpack(kept: Path, new: Path, entry: listing.Entry) -> None:
+            if self.full and new.is_relative_to(self.path):
+                raise OSError(28, "No space left on device", str(new / entry.path))
+            real_unpack(kept, new, entry)
+
+        monkeypatch.setattr(store, "write_file", unpack)
         monkeypatch.setattr(files, "write", write)
         monkeypatch.setattr(files, "free_bytes", free_bytes)
 
@@ -315,7 +321,7 @@ def test_a_disk_with_too_little_space(
     assert git(checkout, "tag", "-l", "backup-*", "failed-*") == ""
 
 
-@pytest.mark.parametrize(("module", "name"), [(files, "copy"), (archive, "pack")])
+@pytest.mark.parametrize(("module", "name"), [(files, "copy"), (store, "keep")])
 def test_a_disk_that_fills_up_during_a_backup(
     system: System,
     oncall: User,
@@ -380,6 +386,34 @@ def test_a_disk_that_fills_up_while_the_release_is_laid_out(
     assert rollback.trouble.startswith("Stage the code: The disk is full: ")
     disk.clear()
     assert found.is_untouched()
+
+
+def test_a_disk_that_fills_up_while_artifacts_are_unpacked(
+    agents: System,
+    served: Served,
+    carry: Carry,
+    oncall: User,
+    checkout: Path,
+    small: Callable[..., Disk],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (checkout / "artifacts/history.txt").write_bytes(os.urandom(2**20))
+    point = actions.backup(system=agents, by=oncall)
+    runner.carry(point.run.pk)
+    served.manager.stop(5)
+    disk = small(checkout)
+    served.start()
+    when_called(monkeypatch, store, "unpack", disk.fill)
+    (checkout / "artifacts/history.txt").write_text("spoiled")
+    found = AsFound(checkout, served)
+    rollback = carry(agents, procedure="state", target=point.tag)
+    assert rollback.state == "reverted", rollback.trouble
+    assert rollback.trouble.startswith("Stage the artifacts: The disk is full: ")
+    assert "Free some space" in rollback.trouble
+    assert states(rollback)["switch"] == "waiting"
+    disk.clear()
+    assert found.is_untouched()
+    assert not list(checkout.rglob("*.partial"))
 
 
 def test_tests_that_fill_the_disk(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 
 from rollbacks.procedures import backup, code, journal, planning, switch, switcher
 from rollbacks.procedures.base import Context, Point, Procedure, Request, Step
-from rollbacks.tools import ToolError, manifest, probe
+from rollbacks.tools import ToolError, files, manifest, probe, store
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import manifest_text
 from tests.rollbacks.procedures.serving import Served, app, release, serving
@@ -126,9 +129,32 @@ def undo(context: Context, *steps: Step) -> None:
         step.undo(context)
 
 
-def back_up(context: Callable[..., Context], of: Manifest, tag: str = "backup-20260301-110000") -> Point:
+def sealed_again(of: Manifest, tag: str) -> Point:
+    """Somebody who could write there has changed a restore point, and its list of hashes along."""
+    place = backup.place(of, tag)
+    written = json.loads((place / "manifest.json").read_text())
+    written["files"] = backup.members_of(place)
+    (place / "manifest.json").write_text(json.dumps(written))
+    return Point(tag, written["commit"], files.sha256(place / "manifest.json"))
+
+
+def as_archive(of: Manifest, tag: str, change: Callable[[Path], object] = Path.touch) -> Point:
+    """The same restore point, as format 1 had it, and as people make it by hand: artifacts.tar.gz."""
+    place = backup.place(of, tag)
+    store.unpack(place / "artifacts", place / "unpacked")
+    words = ["tar", "-C", str(place / "unpacked"), "-czf", str(place / "artifacts.tar.gz"), *of.artifacts]
+    subprocess.run(words, check=True)
+    shutil.rmtree(place / "unpacked")
+    shutil.rmtree(place / "artifacts")
+    change(place / "artifacts.tar.gz")
+    return sealed_again(of, tag)
+
+
+def back_up(
+    context: Callable[..., Context], of: Manifest, tag: str = "backup-20260301-110000", previous: str = ""
+) -> Point:
     """A restore point, made as the backup procedure makes it."""
-    mine = context(of, goal={"tag": tag, "message": "before 3"})
+    mine = context(of, goal={"tag": tag, "message": "before 3", "previous": previous})
     carry(mine, *backup.PROCEDURE.steps)
     sealed = mine.facts["seal"]["restore_point"]
     return Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"])

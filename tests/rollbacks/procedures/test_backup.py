@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from rollbacks.procedures import backup
 from rollbacks.procedures.backup import PROCEDURE
 from rollbacks.procedures.base import CannotPlan, Context, Point, Request, StepFailed
-from rollbacks.tools import ToolError, files
+from rollbacks.tools import ToolError, files, store
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import commit, git
 from tests.rollbacks.procedures.conftest import Words, back_up, carry, undo
@@ -38,8 +37,7 @@ def test_everything_of_the_guide_is_in_it(point: Point, agents: Manifest, checko
     assert (place / "secrets/.env").read_text() == "API_TOKEN=super-secret-token\n"
     assert (place / "DEPLOYED_VERSION.txt").read_text().strip() == point.commit == git(checkout, "rev-parse", "HEAD")
     assert (place / "system.toml").read_text() == agents.text
-    with tarfile.open(place / "artifacts.tar.gz") as archive:
-        assert "artifacts/history.txt" in archive.getnames()
+    assert store.sizes(place / "artifacts") == {"artifacts": 0, "artifacts/history.txt": 4}
     assert (place / "restore.sh").stat().st_mode & 0o111
     assert git(checkout, "cat-file", "-t", TAG) == "tag"
     assert git(checkout, "tag", "-l", "--format=%(contents)", TAG) == "before 3"
@@ -83,13 +81,16 @@ def test_a_sound_point_has_nothing_wrong(point: Point, agents: Manifest) -> None
 def test_a_changed_byte_is_found_in_every_member(point: Point, agents: Manifest) -> None:
     place = agents.backups / TAG
     members = [path for path in place.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    assert len(members) == 7
+    assert len(members) == 8
     for path in members:
+        path.chmod(0o600)
         before = path.read_bytes()
         content = bytearray(before or b" ")
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-        assert backup.check(agents, point) == [f"{path} has changed since the restore point was made"]
+        (wrong,) = backup.check(agents, point)
+        is_object = path.parent.name == "objects"
+        assert wrong.startswith(f"artifacts/history.txt: {path} " if is_object else f"{path} has changed since")
         path.write_bytes(before)
 
 
@@ -172,9 +173,31 @@ def test_a_remote_that_is_down_does_not_spoil_the_backup(
 
 def test_a_backup_that_cannot_be_read_back_is_not_trusted(mine: Context, agents: Manifest) -> None:
     carry(mine, *PROCEDURE.steps[:6])
-    (agents.backups / TAG / "artifacts.tar.gz").write_bytes(b"torn")
-    with pytest.raises(StepFailed, match=r"cannot be trusted: .*artifacts\.tar\.gz has changed"):
+    (spoiled,) = (agents.backups / TAG / "artifacts/objects").iterdir()
+    spoiled.unlink()
+    with pytest.raises(StepFailed, match=r"cannot be trusted: artifacts/history.txt: .*\.gz is missing"):
         PROCEDURE.step("verify").apply(mine)
+
+
+def test_what_a_killed_one_was_writing_is_not_sealed_in(mine: Context, agents: Manifest) -> None:
+    carry(mine, *PROCEDURE.steps[:5])
+    part = backup.part(agents, TAG)
+    (part / ".restore.sh.k3j").write_text("half of it")
+    (part / ".artifacts.partial/new/objects").mkdir(parents=True)
+    (part / "secrets/..env.k3j").write_text("API_TOK")
+    carry(mine, PROCEDURE.step("files"), *PROCEDURE.steps[4:])
+    held = {str(path.relative_to(agents.backups / TAG)) for path in (agents.backups / TAG).rglob("*")}
+    assert not {name for name in held if "k3j" in name or "partial" in name}
+    assert held >= {"restore.sh", "secrets/.env", "artifacts/listing.jsonl"}
+
+
+def test_a_configuration_file_that_is_called_like_our_list_is_hashed_too(context: Make, agents: Manifest) -> None:
+    (agents.root / "manifest.json").write_text("{}")
+    of = replace(agents, config=("manifest.json",))
+    point = back_up(context, of, TAG)
+    kept = agents.backups / TAG / "config/manifest.json"
+    kept.write_text("[]")
+    assert backup.check(of, point) == [f"{kept} has changed since the restore point was made"]
 
 
 def test_one_that_somebody_deployed_into_is_not_trusted(mine: Context, agents: Manifest, checkout: Path) -> None:

@@ -17,7 +17,7 @@ from rollbacks.procedures.base import Context
 from rollbacks.tools import files, manifest
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import commit, git
-from tests.rollbacks.procedures.conftest import back_up
+from tests.rollbacks.procedures.conftest import as_archive, back_up
 from tests.rollbacks.procedures.serving import Served, picture
 from tests.rollbacks.tools.test_environment import wheel
 
@@ -79,7 +79,7 @@ def test_code_only_leaves_the_artifacts_as_they_are(backed_up: Manifest, checkou
     assert (checkout / ".env").read_text() == "API_TOKEN=super-secret-token\n"
     assert (checkout / "artifacts/history.txt").read_text() == "two\n"
     assert (checkout / "artifacts/new.txt").exists()
-    assert "Restoring artifacts" not in done.stdout
+    assert "artifacts in" not in done.stdout
 
 
 def test_what_git_neither_ignores_nor_tracks_of_logs_and_artifacts_stays_with_code_only(
@@ -101,7 +101,7 @@ def test_check_only_reads(backed_up: Manifest, checkout: Path) -> None:
     before = picture(checkout)
     done = restore(backed_up, "--check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "   7 files, every hash is right"
+    assert done.stdout.splitlines()[-2:] == ["   7 files, every hash is right", "   and the artifacts"]
     assert picture(checkout) == before
 
 
@@ -109,13 +109,14 @@ def test_check_only_reads(backed_up: Manifest, checkout: Path) -> None:
 def test_a_changed_byte_ends_it_before_anything_is_changed(
     backed_up: Manifest, checkout: Path, words: list[str]
 ) -> None:
-    with (backed_up.backups / TAG / "artifacts.tar.gz").open("r+b") as archive:
-        archive.seek(20)
-        archive.write(b"\0")
+    (kept,) = (backed_up.backups / TAG / "artifacts/objects").iterdir()
+    kept.chmod(0o600)
+    kept.write_bytes(kept.read_bytes().replace(b"one", b"two"))
     before = picture(checkout)
     done = restore(backed_up, *words)
     assert done.returncode == 1
-    assert done.stderr == "Broken, nothing was changed: artifacts.tar.gz\n"
+    assert done.stderr.startswith(f"Broken: object {kept.name.removesuffix('.gz')}: ")
+    assert done.stderr.endswith("Nothing live was changed.\n")
     assert picture(checkout) == before
     assert not list((checkout / ".rollback").glob("by-hand-*"))
 
@@ -232,6 +233,67 @@ def test_whatever_goes_wrong_the_service_is_started_again(context: Make, served:
     assert "Not restored. agents is started again" in done.stderr
     assert wait_until(served.answers, 10)
     assert picture(checkout) == before
+
+
+def test_a_service_that_cannot_be_stopped_from_here_is_said_before_anything(
+    context: Make, served: Served, checkout: Path, tmp_path: Path
+) -> None:
+    """supervisorctl is often in an environment of its own, which is on nobody's PATH."""
+    back_up(context, manifest.parse(served.manifest()), TAG)
+    served.start()
+    for name in ("bash", "dirname", "git", "python3", "tar"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    before, pid = picture(checkout), served.pid
+    script = str(manifest.parse(served.manifest()).backups / TAG / "restore.sh")
+    done = subprocess.run(
+        ["/bin/bash", script], capture_output=True, text=True, env={"PATH": str(tmp_path / "bin")}, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "supervisorctl is not on the PATH, and this needs it. Nothing was changed. Install it, or add its directory: "
+        f"PATH=/where/it/is:$PATH {script}\n"
+    )
+    assert (picture(checkout), served.pid) == (before, pid)
+
+
+def test_an_archive_is_unpacked_too(context: Make, backed_up: Manifest, checkout: Path) -> None:
+    """Older restore points, and those that were made by hand, have one."""
+    as_archive(backed_up, TAG)
+    done = restore(backed_up)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "artifacts/history.txt").read_text() == "one\n"
+    assert not (checkout / "artifacts/new.txt").exists()
+    (aside,) = (checkout / ".rollback").glob("by-hand-*")
+    assert (aside / "artifacts/new.txt").read_text() == "three\n"
+
+
+def test_artifacts_that_cannot_be_unpacked_are_noticed_before_the_service_is_stopped(
+    context: Make, served: Served, checkout: Path
+) -> None:
+    of = manifest.parse(served.manifest())
+    back_up(context, of, TAG)
+    as_archive(of, TAG, lambda archive: archive.write_bytes(archive.read_bytes()[:-20]))
+    served.start()
+    before, pid = picture(checkout), served.pid
+    done = restore(of)
+    assert done.returncode != 0
+    assert "Stopping" not in done.stdout
+    assert (picture(checkout), served.pid) == (before, pid)
+
+
+def test_a_link_to_artifacts_becomes_a_directory_and_what_it_led_to_is_not_touched(
+    backed_up: Manifest, checkout: Path, tmp_path: Path
+) -> None:
+    (checkout / "artifacts").rename(tmp_path / "volume")
+    (checkout / "artifacts").symlink_to(tmp_path / "volume")
+    done = restore(backed_up)
+    assert done.returncode == 0, done.stderr
+    assert f"artifacts was a link to {tmp_path}/volume, and is no link any more" in done.stdout
+    assert (checkout / "artifacts/history.txt").read_text() == "one\n"
+    assert (tmp_path / "volume/history.txt").read_text() == "two\n"
+    (aside,) = (checkout / ".rollback").glob("by-hand-*")
+    assert (aside / "artifacts").readlink() == tmp_path / "volume"
 
 
 def test_a_restore_point_can_be_moved_to_another_host(backed_up: Manifest, checkout: Path, tmp_path: Path) -> None:

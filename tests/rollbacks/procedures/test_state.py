@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +13,23 @@ from typing import Any
 
 import pytest
 
-from rollbacks.procedures import safety, stage
+from rollbacks.procedures import backup, safety, stage, switch
 from rollbacks.procedures.base import CannotPlan, Context, Plan, Point, Request, StepFailed
 from rollbacks.procedures.state import PROCEDURE
 from rollbacks.procedures.switch import SWITCH
-from rollbacks.tools import files
+from rollbacks.tools import ToolError, files
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import git
-from tests.rollbacks.procedures.conftest import PlannedBy, back_up, before_switch, begin_switch, carry, undo
+from tests.rollbacks.procedures.conftest import (
+    PlannedBy,
+    as_archive,
+    back_up,
+    before_switch,
+    begin_switch,
+    carry,
+    sealed_again,
+    undo,
+)
 from tests.rollbacks.procedures.serving import picture
 
 Make = Callable[..., Context]
@@ -63,7 +74,9 @@ def refused(of: Manifest, point: Point | None, **words: Any) -> str:
 @pytest.mark.usefixtures("spoiled")
 def test_it_shows_what_is_there_now(agents: Manifest, point: Point) -> None:
     shown = plan(agents, point, set_logs_aside=True).shown
-    assert [(each["name"], each["now"]) for each in shown["artifacts"]] == [("artifacts", len("spoiled\nmade since\n"))]
+    assert shown["artifacts"] == [
+        {"name": "artifacts", "now": len("spoiled\nmade since\n"), "then": len("one\n"), "beside": ""}
+    ]
     assert (shown["logs_aside"], shown["reset"]) == (["logs"], "")
     assert shown["target"]["tags"] == [TAG]
 
@@ -295,15 +308,159 @@ def test_artifacts_that_are_nowhere_are_said_and_not_taken_for_done(
         carry(mine, SWITCH)
 
 
+# --- restore points that are not what they were ---------------------------------------------------------------------
+
+
+Spoil = Callable[[Manifest], Point]
+
+
+def the_object(of: Manifest) -> Path:
+    (found,) = (of.backups / TAG / "artifacts/objects").iterdir()
+    found.chmod(0o600)
+    return found
+
+
+def missing_object(of: Manifest) -> Point:
+    the_object(of).unlink()
+    return sealed_again(of, TAG)
+
+
+def short_object(of: Manifest) -> Point:
+    the_object(of).write_bytes(the_object(of).read_bytes()[:-3])
+    return sealed_again(of, TAG)
+
+
+def torn_listing(of: Manifest) -> Point:
+    listed = of.backups / TAG / "artifacts/listing.jsonl"
+    listed.chmod(0o600)
+    listed.write_bytes(listed.read_bytes()[:-5])
+    return sealed_again(of, TAG)
+
+
+def torn_archive(of: Manifest) -> Point:
+    return as_archive(of, TAG, lambda archive: archive.write_bytes(archive.read_bytes()[:-20]))
+
+
+def listed(of: Manifest, **words: str) -> Point:
+    """One more line in the listing, of something that leads out."""
+    path = of.backups / TAG / "artifacts/listing.jsonl"
+    path.chmod(0o600)
+    first, *lines, _ = path.read_text().splitlines()
+    line = {"type": "link", "mode": "0644", "user": "root", "group": "root", "mtime": 1, **words}
+    lines.append(json.dumps(line))
+    path.write_text("\n".join([first, *lines, json.dumps({"end": len(lines)})]) + "\n")
+    return sealed_again(of, TAG)
+
+
+def packed(of: Manifest, name: str, to: str = "") -> Point:
+    """An archive with one more member, that leads out."""
+    point = as_archive(of, TAG)
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = (tarfile.SYMTYPE, to) if to else (tarfile.REGTYPE, "")
+    with tarfile.open(of.backups / TAG / "artifacts.tar.gz", "w:gz") as archive:
+        archive.addfile(member)
+    return sealed_again(of, point.tag)
+
+
+BROKEN: dict[str, tuple[Spoil, str]] = {
+    "an object is missing": (missing_object, "is missing"),
+    "an object was left short": (short_object, "is not what was written"),
+    "the listing was left short": (torn_listing, "cannot be read"),
+    "the archive was left short": (torn_archive, "cannot be read to its end"),
+    "a path in the listing leads out": (lambda of: listed(of, path="artifacts/../../evil", target="x"), "no safe path"),
+    "a link in the listing leads out": (lambda of: listed(of, path="artifacts/out", target="/etc"), "which leads out"),
+    "a path in the archive leads out": (lambda of: packed(of, "artifacts/../../evil"), "leads out"),
+    "a link in the archive leads out": (lambda of: packed(of, "artifacts/out", "/etc"), "leads out"),
+}
+
+
+@pytest.mark.usefixtures("here", "spoiled", "point")
+@pytest.mark.parametrize("how", BROKEN)
+def test_one_that_is_broken_is_refused_in_words(agents: Manifest, checkout: Path, how: str) -> None:
+    before = whole(checkout)
+    spoil, words = BROKEN[how]
+    said = refused(agents, spoil(agents))
+    assert words in said
+    assert "hoose another" in said
+    assert whole(checkout) == before
+
+
+def changed_object(of: Manifest) -> None:
+    the_object(of).write_bytes(the_object(of).read_bytes().replace(b"one", b"two"))
+
+
 @pytest.mark.usefixtures("here", "spoiled")
-def test_a_point_that_is_torn_is_noticed_before_anything_is_touched(
-    planned_by: PlannedBy, agents: Manifest, point: Point, checkout: Path
+@pytest.mark.parametrize(
+    "spoil", [changed_object, missing_object, torn_listing, torn_archive, lambda of: packed(of, "artifacts/../../evil")]
+)
+def test_one_that_goes_bad_after_the_plan_is_noticed_before_the_service_is_stopped(
+    planned_by: PlannedBy, agents: Manifest, point: Point, checkout: Path, spoil: Callable[[Manifest], object]
+) -> None:
+    """A byte that has changed is not looked for when it is planned, which has to be quick, but when it is unpacked."""
+    mine = planned_by(PROCEDURE, agents, Request(TAG, point))
+    spoil(agents)
+    before = whole(checkout)
+    with pytest.raises(ToolError, match="Nothing was unpacked"):
+        carry(mine, *PROCEDURE.steps)
+    assert "switch" not in mine.facts
+    undo(mine, *before_switch(PROCEDURE))
+    assert (whole(checkout), git(checkout, "branch", "--show-current")) == (before, "main")
+    assert not (checkout / ".rollback/stage/1").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_an_archive_is_restored_too(
+    planned_by: PlannedBy, agents: Manifest, point: Point, checkout: Path, spoiled: dict[str, object]
+) -> None:
+    """Older restore points, and those that were made by hand, have one."""
+    older = as_archive(agents, TAG)
+    assert backup.check(agents, older) == []
+    mine = planned_by(PROCEDURE, agents, Request(TAG, older))
+    assert mine.goal["artifacts"] == ["artifacts"]
+    carry(mine, *PROCEDURE.steps)
+    assert [path.name for path in (checkout / "artifacts").iterdir()] == ["history.txt"]
+    assert (checkout / "artifacts/history.txt").read_text() == "one\n"
+    undo(mine, *PROCEDURE.steps)
+    assert whole(checkout) == spoiled
+
+
+# --- what an undo proves --------------------------------------------------------------------------------------------
+
+
+def copied(live: Path) -> None:
+    """The same names, the same bytes, and not what was found."""
+    moved = live.rename(live.parent.parent / "moved")
+    shutil.copytree(moved, live)
+
+
+def pointed_elsewhere(live: Path) -> None:
+    live.symlink_to(live.rename(live.parent.parent / "moved"))
+
+
+@pytest.mark.usefixtures("here", "spoiled")
+@pytest.mark.parametrize("forget", [copied, pointed_elsewhere, shutil.rmtree])
+def test_an_undo_that_forgot_the_artifacts_is_noticed(
+    planned_by: PlannedBy, agents: Manifest, point: Point, checkout: Path, forget: Callable[[Path], None]
 ) -> None:
     mine = planned_by(PROCEDURE, agents, Request(TAG, point))
-    archive = agents.backups / TAG / "artifacts.tar.gz"
-    archive.write_bytes(archive.read_bytes()[:-20])
-    assert "has changed since the restore point was made" in refused(agents, point)
-    before = whole(checkout)
-    with pytest.raises(Exception, match="Nothing was unpacked from it"):
-        carry(mine, *PROCEDURE.steps)
-    assert (whole(checkout), git(checkout, "branch", "--show-current")) == (before, "main")
+    carry(mine, *PROCEDURE.steps)
+    undo(mine, *PROCEDURE.steps)
+    switch.verify_as_found(mine)
+    forget(checkout / "artifacts")
+    with pytest.raises(StepFailed, match="artifacts is not what was found"):
+        switch.verify_as_found(mine)
+
+
+@pytest.mark.usefixtures("here", "spoiled")
+def test_an_undo_that_forgot_the_logs_is_noticed_and_a_rotated_one_is_no_lost_one(
+    planned_by: PlannedBy, agents: Manifest, point: Point, checkout: Path
+) -> None:
+    mine = planned_by(PROCEDURE, agents, Request(TAG, point, set_logs_aside=True))
+    carry(mine, *PROCEDURE.steps)
+    undo(mine, *PROCEDURE.steps)
+    (checkout / "logs/a.log").rename(checkout / "logs/a.log.1")
+    (checkout / "logs/a.log").write_text("a new one\n")
+    switch.verify_as_found(mine)
+    (checkout / "logs/a.log.1").rename(checkout.parent / "a.log.1")
+    with pytest.raises(StepFailed, match=r"logs/a\.log did not come back"):
+        switch.verify_as_found(mine)

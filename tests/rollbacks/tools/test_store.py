@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from rollbacks.tools import listing, store
+from rollbacks.tools import ToolError, guard, listing, store
 from rollbacks.tools.listing import Entry
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -504,6 +504,51 @@ def test_a_directory_that_may_not_be_written_to_comes_back_and_can_be_replaced(r
     assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "out", "root"]
 
 
+def test_what_is_not_asked_for_is_not_unpacked(root: Path, tmp_path: Path) -> None:
+    (root / "artifacts-old").mkdir()
+    store.keep(root, ["artifacts", "artifacts-old", "notes.txt"], tmp_path / "kept")
+    store.unpack(tmp_path / "kept", tmp_path / "out", names=["artifacts"])
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["artifacts"]
+    assert seen(tmp_path / "out", "artifacts") == seen(root, "artifacts")
+    store.unpack(tmp_path / "kept", tmp_path / "out", names=[])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_sizes_are_those_of_the_content(root: Path) -> None:
+    told = store.sizes(kept(root))
+    assert told == {
+        path: len(looks[4]) if isinstance(looks[4], bytes) else 0
+        for path, looks in seen(root, "artifacts", "notes.txt").items()
+    }
+
+
+def test_one_who_may_not_any_more_changes_nothing(root: Path, tmp_path: Path) -> None:
+    """A worker that was slow, and whose run another one has taken over by now."""
+
+    def no() -> None:
+        raise ToolError("the run is another worker's")
+
+    tree = kept(root)
+    store.unpack(tree, tmp_path / "out")
+    (root / "artifacts/run.sh").write_text("new")
+    before = (seen(tree, "objects"), seen(tmp_path / "out", "artifacts"))
+    with guard.asking(no):
+        with pytest.raises(store.StoreError, match="another worker's"):
+            kept(root)
+        with pytest.raises(store.StoreError, match="another worker's"):
+            store.unpack(tree, tmp_path / "out")
+    assert (seen(tree, "objects"), seen(tmp_path / "out", "artifacts")) == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "out", "root"]
+
+
+def test_what_was_unpacked_can_be_discarded_also_half_of_it(root: Path, tmp_path: Path) -> None:
+    store.unpack(kept(root), tmp_path / "out")
+    (tmp_path / ".out.partial/new/deep").mkdir(parents=True)
+    store.discard(tmp_path / "out")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "root"]
+    store.discard(tmp_path / "out")
+
+
 # --- what is wrong is found, in words, and never unpacked -----------------------------------------------------------
 
 BROKEN: dict[str, Callable[[bytes], bytes]] = {
@@ -545,6 +590,18 @@ def test_a_missing_object_is_found_without_reading(root: Path) -> None:
     assert "Broken" in by_hand(tree).stderr
 
 
+@pytest.mark.parametrize("how", ["empty", "half", "without its checksum", "with more at its end"])
+def test_what_was_left_short_is_found_without_reading(root: Path, how: str) -> None:
+    """As a power cut or a full disk leaves it."""
+    (root / "artifacts/long").write_bytes(os.urandom(listing.PIECE + 5))
+    tree = kept(root)
+    assert store.check(tree, deep=False) == []
+    for number in (0, -1):
+        entry = next(each for each in listing.entries(tree) if each.path == "artifacts/long")
+        spoil(Path(listing.place(tree, entry.objects[number])), BROKEN[how])
+    assert len(store.check(tree, deep=False)) == 2
+
+
 @pytest.mark.usefixtures("settled")
 def test_what_a_trusted_tree_shares_need_not_be_read_again(root: Path) -> None:
     first = kept(root, "first")
@@ -552,7 +609,7 @@ def test_what_a_trusted_tree_shares_need_not_be_read_again(root: Path) -> None:
     second = kept(root, "second", "first")
     shared, own = object_of(second, "notes.txt"), object_of(second, "artifacts/run.sh")
     shared.chmod(0o600)
-    shared.write_bytes(b"rotten in both")
+    shared.write_bytes(flipped(shared.read_bytes()))  # in both
     spoil(own, flipped)
     assert len(store.check(second)) == 2
     assert len(store.check(second, trusted=first)) == 1
