@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --code-only) code_only=1 ;;
     --check) check_only=1 ;;
-    -h|--help) sed -n '2,12p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,11p' "$0"; exit 0 ;;
     -*) echo "unknown option $1: see --help" >&2; exit 2 ;;
     *) root=$1 ;;
   esac

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 
 from portal.ledger.models import rows_of
+from portal.ledger.moves import advance
 from rollbacks import actions, runner
 from rollbacks.models import RestorePoint, Run, System
+from rollbacks.tools import store
 from tests.conftest import git
 
 ClientFor = Callable[[User], Client]
@@ -52,6 +55,34 @@ def test_carried_out(client_for: ClientFor, system: System, checkout: Path, onca
     assert "config/agents.json" in shown
     assert "super-secret-token" not in shown
     assert [row.move for row in rows_of(point).filter(target__gt="")] == ["verify", "seal", "create"]
+
+
+def made(system: System, by: User) -> RestorePoint:
+    point = actions.backup(system=system, by=by)
+    runner.carry(point.run.pk)
+    return RestorePoint.objects.get(pk=point.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_shares_artifacts_only_with_a_point_that_is_known_to_be_sound(
+    system: System, checkout: Path, oncall: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has gone bad in one restore point would be bad in every later one."""
+    monkeypatch.setattr(store, "RECENT", 0.0)  # files count as settled at once
+
+    def inode(point: RestorePoint) -> int:
+        (kept,) = (checkout.parent / "backups" / point.tag / "artifacts/objects").iterdir()
+        return kept.stat().st_ino
+
+    first, second = made(system, oncall), made(system, oncall)
+    assert inode(first) == inode(second)
+    for point in (first, second):
+        with transaction.atomic():
+            advance(RestorePoint.objects.locked(point.pk), "distrust", by=None, note="a bit has rotted")
+    third = made(system, oncall)
+    assert third.state == "verified"
+    assert inode(third) != inode(second)
+    assert inode(made(system, oncall)) == inode(third)
 
 
 @pytest.mark.django_db(transaction=True)

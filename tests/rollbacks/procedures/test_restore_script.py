@@ -183,7 +183,9 @@ def test_a_wrong_option_changes_nothing(backed_up: Manifest, checkout: Path) -> 
     done = restore(backed_up, "--force")
     assert (done.returncode, done.stderr) == (2, "unknown option --force: see --help\n")
     assert picture(checkout) == before
-    assert "--code-only" in restore(backed_up, "--help").stdout
+    helped = restore(backed_up, "--help").stdout.splitlines()
+    assert (helped[0][:8], helped[-1]) == ("# Brings", "# health.")
+    assert any("--code-only" in line for line in helped)
 
 
 def test_an_environment_is_rebuilt_beside_and_the_old_one_is_set_aside(
