@@ -14,7 +14,7 @@ from incidents.models import Incident, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, transitions, why_not
-from portal.ledger.roles import EVERYBODY_AT_WORK, Person, Role, Who, at_least, called
+from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Person, Role, Who, at_least, called
 
 MAY_NOTE = EVERYBODY_AT_WORK
 MAY_REVIEW = at_least(Role.TECH_LEAD)
@@ -52,7 +52,7 @@ class Move:
 def moves(incident: Incident, person: Person) -> list[Move]:
     """The moves that lead out of its present state; the first that goes forward is the page's primary action."""
     every = transitions(Incident)
-    leaving = {each.name for each in every if each.source == incident.state}
+    leaving = {each.name for each in every if each.source == incident.state and each.permission is not MACHINE}
     if "reopen" in leaving:
         leaving.discard("mitigate")  # a person who goes back says why; without a note only a rollback may
     names = [name for name in VERBS if name in leaving]

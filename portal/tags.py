@@ -182,7 +182,9 @@ def aim(target: str) -> str:
 
 
 DEEDS = {"break": "broken on purpose", "pin": "pinned", "unpin": "unpinned", "mark bad": "marked bad",
-         "mark good": "marked good", "vote approve": "voted for", "vote reject": "voted against"}  # fmt: skip
+         "mark good": "marked good", "vote approve": "voted for", "vote reject": "voted against",
+         "withdraw": "tick withdrawn",
+         "ask to verify": "asked to be read back"}  # fmt: skip
 
 
 @register.filter

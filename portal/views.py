@@ -26,6 +26,7 @@ from rollbacks.views.systems import with_latest
 
 POLL_SECONDS = 0.2  # a step's output is on the page within a second of being printed
 PING_SECONDS = 10.0
+WATCH_SECONDS = 10  # between two looks of an open page at the chart of a watch
 LOOKER = ThreadPoolExecutor(1, "looker")  # one thread and one database connection, however many pages are open
 STREAM_SECONDS = 600.0  # then the page connects again, and is asked again who it is
 SYSTEMS_SHOWN = 15  # on the overview; all of them have a page
@@ -105,6 +106,8 @@ def marker() -> str:
     clocks = [f"{run.pk}:{run.measured.get('down_since')}" for run in running]
     steps = Run.objects.filter(lease_until__isnull=False).values_list("steps__state", flat=True)
     ill = System.objects.filter(health=Health.UNHEALTHY).values_list("name", "health_detail", "facts__commit")
+    if Rollback.objects.filter(state=RollbackState.MONITORING).exists():
+        clocks.append(f"watch {int(time.time() // WATCH_SECONDS)}")
     return "-".join([*map(str, newest), *clocks, "".join(state[0] for state in steps if state), str(hash(tuple(ill)))])
 
 

@@ -13,10 +13,12 @@ from django.utils import timezone
 from incidents import actions as incidents
 from incidents.models import OPEN, Incident, Review, Scope, Severity
 from portal.ledger.models import record, take_turn
-from portal.ledger.moves import MoveRefused, NotAllowed, advance, born, who_may, why_not
+from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, who_may, why_not
 from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
+from rollbacks import checklist
 from rollbacks.models import (
     Approval,
+    ChecklistTick,
     Decision,
     DecisionRule,
     MatrixVersion,
@@ -121,6 +123,7 @@ def mark_bad(pk: int, *, by: Person, reason: str) -> RestorePoint:
     check(MAY_REQUEST, by, "mark a restore point")
     point = RestorePoint.objects.locked(pk)
     point.bad, point.bad_reason = bool(reason), reason[:200]
+    point.bad_at, point.bad_by = (timezone.now(), by) if reason else (None, None)
     point.save()
     record(point, "mark bad" if reason else "mark good", by=by, note=reason)
     return point
@@ -426,6 +429,54 @@ def settle(pk: int, *, by: Person, note: str) -> Rollback:
         },
     )
     tell(rollback, f"{called(by)} finished {rollback} by hand: {note}")
+    return rollback
+
+
+# --- the checklist --------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def tick(pk: int, *, by: Person, item: str, note: str) -> Rollback:
+    """A person's word on what no record can show. Raises MoveRefused, NotAllowed, Unknown."""
+    rollback = Rollback.objects.locked(pk)
+    found = checklist_item(rollback, by, item)
+    if found.tick is not None:
+        said = ago(max(0, round((timezone.now() - found.tick.at).total_seconds())))
+        raise MoveRefused(f"“{found.title}” was ticked by {called(found.tick.by)} {said} ago.", rollback)
+    if not found.finding.asks:
+        raise MoveRefused(f"“{found.title}” is not for a person to tick: {found.finding.words}.", rollback)
+    return say_on(rollback, found, by, note, withdrawn=False)
+
+
+@transaction.atomic
+def withdraw(pk: int, *, by: Person, item: str, note: str) -> Rollback:
+    """Take a tick back, anybody's; both words stay in the record."""
+    rollback = Rollback.objects.locked(pk)
+    found = checklist_item(rollback, by, item)
+    if found.tick is None:
+        raise MoveRefused(f"“{found.title}” is not ticked by a person: there is nothing to withdraw.", rollback)
+    return say_on(rollback, found, by, note, withdrawn=True)
+
+
+def checklist_item(rollback: Rollback, by: Person, key: str) -> checklist.Item:
+    check(MAY_REQUEST, by, f"tick the checklist of {rollback}")
+    listed = checklist.read(rollback)
+    if listed is None:
+        raise MoveRefused(f"{rollback} is {rollback.get_state_display().lower()}: it has no checklist.", rollback)
+    found = listed.item(key)
+    if found is None:
+        raise Unknown(f"The checklist has no item {key!r}. It has {', '.join(listed.keys)}.")
+    return found
+
+
+def say_on(rollback: Rollback, item: checklist.Item, by: Person, note: str, *, withdrawn: bool) -> Rollback:
+    need(rollback, note, f"Say what you know about “{item.title}”: the approver and the post-mortem read it.")
+    assert by is not None
+    ChecklistTick.objects.create(rollback=rollback, item=item.key, by=by, note=note.strip(), withdrawn=withdrawn)
+    move = "withdraw" if withdrawn else "tick"
+    record(rollback, move, by=by, note=f"{item.title}: {note.strip()}", item=item.key)
+    verb = "withdrew" if withdrawn else "ticked"
+    tell(rollback, f"{called(by)} {verb} “{item.title}” for {rollback}: {note.strip()}")
     return rollback
 
 

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from incidents.models import OPEN, Incident, Scope, Severity
 from portal.ledger.moves import MoveRefused
-from rollbacks.models import RestorePointState, RollbackLogEntry, System
+from rollbacks.models import RestorePoint, RestorePointState, RollbackLogEntry, System
 from rollbacks.models.matrix import PROCEDURES as NAMES
 from rollbacks.procedures import ROLLBACKS
 from rollbacks.tools import manifest
@@ -91,6 +91,8 @@ class RollbackForm(forms.Form):
         good = [RestorePointState.AVAILABLE, RestorePointState.VERIFIED]
         self.points = system.restore_points.filter(bad=False, state__in=good)[:12]
         self.commits = system.facts.get("log", [])[:12]
+        shown = [*(point.commit for point in self.points), *(commit["sha"] for commit in self.commits)]
+        self.bad = RestorePoint.bad_releases(system, shown)
 
 
 class NoteForm(forms.Form):

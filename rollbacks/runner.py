@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from rollbacks.models import (
     Approval,
     Health,
     HealthChange,
+    HealthSample,
     Plan,
     RestorePoint,
     RestorePointState,
@@ -478,7 +479,11 @@ def keep_point(run: Run, sealed: base.Facts) -> None:
         point, made = RestorePoint.objects.get_or_create(
             system=run.system,
             tag=sealed["tag"],
-            defaults={"kind": RestorePoint.Kind.SAFETY, "reason": f"State as found by {run.rollback}"},
+            defaults={
+                "kind": RestorePoint.Kind.SAFETY,
+                "reason": f"State as found by {run.rollback}",
+                "found_by": run.rollback,
+            },
         )
         if made:
             born(point, "create", by=None)
@@ -595,7 +600,7 @@ def restored(mine: Claim, run: Run) -> bool:
         row.measured, row.ended_at = measured, timezone.now()
         row.save(update_fields=["measured", "ended_at"])
         write_log(rollback, row, RollbackLogEntry.Outcome.REVERTED)
-        mark_left_behind(run, "")
+        forgive(rollback)
         advance(rollback, "restore", by=None)
         tell(rollback, f"{rollback} was undone: {rollback.system} is as it was found.")
     return False
@@ -614,7 +619,7 @@ def finish(mine: Claim, run: Run) -> bool:
         row.measured, row.ended_at = measured, timezone.now()
         row.save(update_fields=["measured", "ended_at"])
         entry = write_log(rollback, row, RollbackLogEntry.Outcome.SUCCEEDED)
-        mark_left_behind(run, f"left behind by {rollback}")
+        mark_left_behind(rollback)
         minutes = 0 if rollback.into else run.system.manifest.watch_minutes
         rollback.watch_until = timezone.now() + timedelta(minutes=minutes)
         advance(rollback, "watch", by=None, downtime=entry.downtime_seconds, outage=entry.outage_seconds)
@@ -654,10 +659,24 @@ def write_log(rollback: Rollback, run: Run, outcome: str) -> RollbackLogEntry:
     return entry
 
 
-def mark_left_behind(run: Run, reason: str) -> None:
-    """The state that was left is never offered as a target (and, once restored, is no longer bad)."""
-    points = run.system.restore_points.filter(kind=RestorePoint.Kind.SAFETY, reason=f"State as found by {run.rollback}")
-    points.update(bad=bool(reason), bad_reason=reason)
+def mark_left_behind(rollback: Rollback) -> None:
+    """The state that was left is never offered as a target, and whoever asks for its release is warned. What a person
+    has said of it stays."""
+    for pk in rollback.found.filter(bad=False).values_list("pk", flat=True):
+        point = RestorePoint.objects.locked(pk)
+        point.bad, point.bad_at, point.bad_by = True, timezone.now(), None
+        point.bad_reason = f"left behind by {rollback}, {rollback.reason}"[:200]
+        point.save()
+        record(point, "mark bad", by=None, note=point.bad_reason)
+
+
+def forgive(rollback: Rollback) -> None:
+    """The state that was found is live again: what the portal had marked is no longer bad; a person's mark stays."""
+    for pk in rollback.found.filter(bad=True, bad_by=None).values_list("pk", flat=True):
+        point = RestorePoint.objects.locked(pk)
+        point.bad, point.bad_reason, point.bad_at = False, "", None
+        point.save()
+        record(point, "mark good", by=None, note=f"{rollback} was undone")
 
 
 def tell(rollback: Rollback, text: str, move: str = "") -> None:
@@ -713,11 +732,18 @@ def look(system: System, seen: probe.Health | None, asked: datetime | None = Non
         HealthChange.objects.create(system=system, at=asked, health=health, detail=detail)
         system.health_since = asked
     for rollback in system.rollbacks.filter(state=RollbackState.MONITORING):
-        watch(rollback, health, system.health_since, before, asked)
+        watch(rollback, health, system.health_since, before, asked, seen and replace(seen, detail=detail))
     return changed
 
 
-def watch(rollback: Rollback, health: str, since: datetime, before: datetime | None, asked: datetime) -> None:
+def watch(
+    rollback: Rollback,
+    health: str,
+    since: datetime,
+    before: datetime | None,
+    asked: datetime,
+    seen: probe.Health | None = None,
+) -> None:
     """monitoring → completed when its time is over; → reverting when health is lost for some looks in a row.
 
     Looks from before the watch do not count: then it was the release that is left behind that was unhealthy. So the
@@ -731,11 +757,24 @@ def watch(rollback: Rollback, health: str, since: datetime, before: datetime | N
         began = Run.objects.values_list("ended_at", flat=True).get(rollback=rollback) or since
         if before is None or before < began:
             since = asked
+        if seen is not None and asked >= began and not rollback.into:
+            keep_sample(rollback, seen, asked, began)
         if health == Health.UNHEALTHY and asked - max(since, began) >= lost_after:
             fail(rollback.pk, f"Health was lost during the watch: {rollback.system.health_detail}")
         elif health != Health.UNHEALTHY and rollback.watch_until and asked >= rollback.watch_until:
             advance(rollback, "complete", by=None, note="the watch is over, and health held")
             tell(rollback, f"{rollback} is complete: {rollback.system} stayed healthy through the watch.")
+
+
+def keep_sample(rollback: Rollback, seen: probe.Health, asked: datetime, began: datetime) -> None:
+    HealthSample.objects.create(
+        rollback=rollback,
+        at=asked,
+        second=int((asked - began).total_seconds()),
+        healthy=seen.ok,
+        milliseconds=round(seen.ms, 1),
+        detail=seen.detail,
+    )
 
 
 def refresh(system: System) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_fsm import FSMField, transition
 
 from portal.ledger.moves import StateModel
-from portal.ledger.roles import EVERYBODY_AT_WORK, Role, at_least
+from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Role, at_least
 
 
 class Severity(models.TextChoices):
@@ -151,8 +151,10 @@ class Incident(StateModel):
         IncidentState.MITIGATING,
         permission=at_least(Role.ENGINEER, machine=True),
     )
+    @transition("state", IncidentState.CLOSED, IncidentState.MITIGATING, permission=MACHINE)
     def reopen(self) -> None:
-        self.resolved_at = None
+        """From closed only by a rollback whose watch lost health: people declare a new incident (decision 15)."""
+        self.resolved_at = self.closed_at = None
 
 
 DECLARERS = EVERYBODY_AT_WORK  # declaring creates the record, so no transition carries this

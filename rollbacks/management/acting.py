@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
 from portal.ledger.moves import MoveRefused, NotAllowed
-from rollbacks import runner
+from rollbacks import checklist, runner
 from rollbacks.actions import Unknown
 from rollbacks.models import ENDED, NoMatrix, Plan, RestorePoint, RestorePointState, Rollback, RollbackState, Run
 from rollbacks.tools import ToolError
@@ -164,12 +164,21 @@ class ActingCommand(BaseCommand):
     def show(self, run: Run, subject: Any, shown: set[str]) -> None:
         lines = [f"{subject} is {subject.get_state_display().lower()}"]
         lines += [f"  {step}: {step.get_state_display().lower()}" for step in run.steps.exclude(state="waiting")]
+        if isinstance(subject, Rollback) and (bad := bad_target(subject)):
+            lines.append(f"Warning: {bad.commit[:10]} {bad.mark}.")
         if isinstance(subject, Rollback) and (plan := subject.plan_now) and plan.moved:
             lines.append(f"The approval is void, because the system has changed: {'; '.join(plan.moved)}.")
         for line in lines:
             if line not in shown:
                 shown.add(line)
                 self.say(line)
+
+    def warn(self, rollback: Rollback) -> None:
+        """What the page shows beside the button: the target's bad mark, and what the checklist misses."""
+        if bad := bad_target(rollback):
+            self.say(f"Warning: {bad.commit[:10]} {bad.mark}.")
+        if (listed := checklist.read(rollback)) is not None:
+            self.say(listed.verdict)
 
     def end_rollback(self, rollback: Rollback, *, must_succeed: bool) -> None:
         """The last words, and the exit code."""
@@ -188,6 +197,12 @@ class ActingCommand(BaseCommand):
         self.finish({"tag": point.tag, "state": point.state, "system": point.system.name, "commit": point.commit})
         if must_succeed and point.state != RestorePointState.VERIFIED:
             raise SystemExit(1)
+
+
+def bad_target(rollback: Rollback) -> RestorePoint | None:
+    """The mark on the release that it would bring back."""
+    plan = rollback.plan_now
+    return RestorePoint.bad_release(rollback.system, plan.target_commit) if plan else None
 
 
 def described(rollback: Rollback) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
@@ -9,7 +12,7 @@ from django.utils import timezone
 from django_fsm import FSMField, transition
 
 from portal.ledger.moves import StateModel
-from portal.ledger.roles import MACHINE
+from portal.ledger.roles import MACHINE, Person, Role, Who, any_of, called
 from rollbacks.models.system import System
 
 
@@ -20,6 +23,18 @@ class RestorePointState(models.TextChoices):
     FAILED = "failed", "Failed"
     CORRUPT = "corrupt", "Corrupt"
     PRUNED = "pruned", "Pruned"
+
+
+READABLE = [RestorePointState.AVAILABLE, RestorePointState.VERIFIED, RestorePointState.CORRUPT]  # it is on the disk
+CODE_STAYS = ["config", "dependencies", "state"]  # what these leave behind is not the commit, which goes on being live
+STALE_AFTER = timedelta(hours=24)  # since it was last read back
+
+
+def pruner(point: RestorePoint, person: Person) -> str:
+    return "" if person is None else any_of(Role.TECH_LEAD, Role.DEVOPS).why_not(point, person)
+
+
+PRUNER = Who("Tech Lead / DevOps or the machine", pruner)
 
 
 class RestorePoint(StateModel):
@@ -67,6 +82,26 @@ class RestorePoint(StateModel):
 
     def get_absolute_url(self) -> str:
         return reverse("rollbacks:system", args=[self.system.name])
+
+    @classmethod
+    def bad_releases(cls, system: System, commits: Iterable[str]) -> dict[str, RestorePoint]:
+        """Those of the commits that are marked bad, each with the newest mark on it."""
+        marked = cls.objects.filter(system=system, bad=True, commit__in=[each for each in commits if each])
+        told = marked.exclude(found_by__procedure__in=CODE_STAYS).select_related("found_by__incident", "bad_by")
+        return {point.commit: point for point in told.order_by("bad_at", "pk")}
+
+    @classmethod
+    def bad_release(cls, system: System, commit: str) -> RestorePoint | None:
+        return cls.bad_releases(system, [commit]).get(commit)
+
+    @property
+    def mark(self) -> str:
+        """What a person has to know of a bad one before going there: since when, why, and by whom."""
+        when = f" {self.bad_at:%-d %b %Y %H:%M} UTC" if self.bad_at else ""
+        by = f" by {called(self.bad_by)}" if self.bad_by else ""
+        about = self.found_by.incident if self.found_by else None
+        story = f" ({about}: {about.title})" if about else ""
+        return f"was marked bad{when}{by}: {self.bad_reason}{story}"
 
     @property
     def is_target(self) -> bool:

@@ -238,6 +238,12 @@ class Plan(models.Model):
     def __str__(self) -> str:
         return f"Plan {self.number} of rollback {self.rollback_id}"
 
+    @property
+    def target_commit(self) -> str:
+        """The commit that the target was when it was planned; "" when it names none."""
+        commit: str = self.body.get("shown", {}).get("target", {}).get("sha", "")
+        return commit
+
     def votes_for(self) -> int:
         return self.approvals.filter(vote=Approval.Vote.APPROVE).count()
 

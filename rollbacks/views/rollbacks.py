@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -11,9 +11,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from incidents.models import Scope, Severity
 from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused
-from rollbacks import actions, people
+from rollbacks import actions, checklist, people, watching
 from rollbacks.forms import NoteForm, RollbackForm
-from rollbacks.models import ACTIVE, NoMatrix, Rollback, RollbackState, System
+from rollbacks.models import ACTIVE, NoMatrix, RestorePoint, Rollback, RollbackState, System
 from rollbacks.models.matrix import PROCEDURES
 
 PIECES_SHOWN = 50  # the newest pieces of it that are read
@@ -90,6 +90,9 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
             "plan": plan,
             "shown": plan.body["shown"] if plan else None,
             "votes": plan.approvals.select_related("voter") if plan else [],
+            "bad": RestorePoint.bad_release(rollback.system, plan.target_commit) if plan else None,
+            "checklist": checklist.read(rollback),
+            "watch": watching.chart(rollback),
             "steps": steps,
             "run": rollback.run,
             "measured": rollback.run.measured,
@@ -130,6 +133,24 @@ def verb(
     return view
 
 
+def word_on(act: Callable[..., Rollback], said: str) -> Callable[[HttpRequest, int, str], HttpResponse]:
+    """A POST-only view for a person's word on one item of the checklist."""
+
+    @require_POST
+    def view(request: HttpRequest, pk: int, item: str) -> HttpResponse:
+        note = NoteForm(request.POST).words(get_object_or_404(Rollback, pk=pk))
+        try:
+            rollback = act(pk, by=request.user, item=item, note=note)
+        except actions.Unknown as error:
+            raise Http404(str(error)) from error
+        messages.success(request, f"The checklist of {rollback} has your {said}.")
+        return redirect(f"{rollback.get_absolute_url()}#checklist")
+
+    return view
+
+
+tick = word_on(actions.tick, "tick")
+withdraw = word_on(actions.withdraw, "withdrawal")
 approve = verb(actions.approve, "has your vote", of_plan=True)
 reject = verb(actions.reject, "is rejected", of_plan=True)
 override = verb(actions.override, "is approved by your override; a review is open", of_plan=True)

@@ -26,6 +26,7 @@ IncidentIn = Callable[[str], Incident]
         ("resolved", "reopen", "mitigating"),
         ("mitigating", "reopen", "mitigating"),
         ("closed", "mitigate", "closed"),
+        ("closed", "reopen", "mitigating"),
         ("cancelled", "reopen", "cancelled"),
         ("mitigating", "", "mitigating"),
     ],

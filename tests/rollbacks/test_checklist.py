@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, transaction
 from django.test import Client
 
+from portal.ledger.moves import MoveRefused
 from rollbacks import actions, checklist, runner
 from rollbacks.models import ChecklistTick, RestorePoint, Rollback, RollbackLogEntry, System
 from tests.conftest import again, asked, commit, manifest_text
@@ -146,7 +147,7 @@ def override_later(planned: Rollback, checkout: Path, oncall: User) -> None:
 def test_nothing_to_check_where_nothing_was_begun(planned: Rollback, oncall: User) -> None:
     actions.cancel(planned.pk, by=oncall)
     assert checklist.read(again(planned)) is None
-    with pytest.raises(actions.MoveRefused, match="it has no checklist"):
+    with pytest.raises(MoveRefused, match="it has no checklist"):
         actions.tick(planned.pk, by=oncall, item="issue", note="x")
 
 

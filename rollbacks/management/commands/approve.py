@@ -31,6 +31,7 @@ class Command(ActingCommand):
 
     def act(self, *, id: int, reason: str, digest: str, wait: bool, local: bool, **options: Any) -> None:
         self.rollback = find_rollback(id)
+        self.warn(self.rollback)
         rollback = actions.approve(id, by=self.person(), note=reason, digest=digest)
         self.say(f"{rollback} is {rollback.get_state_display().lower()}")
         if wait or local:

@@ -63,6 +63,7 @@ class Command(ActingCommand):
             runner.carry(rollback.run.pk)
             rollback = Rollback.objects.get(pk=rollback.pk)
             self.say(f"{rollback} is {rollback.get_state_display().lower()}")
+            self.warn(rollback)
             if rollback.state == RollbackState.AWAITING_APPROVAL:
                 self.say(f"It waits for a vote: python manage.py approve {rollback.pk} --as … --local --wait")
         self.end_rollback(rollback, must_succeed=wait)
