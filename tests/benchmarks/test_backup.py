@@ -38,7 +38,7 @@ django.setup()
 from rollbacks import runner  # all that a worker has in its memory
 from rollbacks.procedures import artifacts
 from rollbacks.tools import manifest
-text = '[system]\\nname = "agents"\\nroot = "{0}"\\nbackups = "{0}"\\nartifacts = ["artifacts"]\\n'
+text = '[system]\\nname = "agents"\\nroot = "{0}"\\nbackups = "{0}.backups"\\nartifacts = ["artifacts"]\\n'
 of, point = manifest.parse(text.format(sys.argv[1])), Path(sys.argv[2])
 previous = Path(sys.argv[3]) if len(sys.argv) > 3 else None
 point.mkdir()
