@@ -18,6 +18,7 @@ from rollbacks import actions
 from rollbacks.models import (
     ACTIVE,
     Approval,
+    ChecklistTick,
     DecisionRule,
     MatrixVersion,
     Plan,
@@ -195,6 +196,14 @@ class ApprovalAdmin(ReadOnlyAdmin):
     list_filter = ["vote", "at"]
     list_select_related = ["plan", "voter"]
     search_fields = ["voter__username", "reason", "plan__digest"]
+
+
+@admin.register(ChecklistTick)
+class ChecklistTickAdmin(ReadOnlyAdmin):
+    list_display = ["rollback", "item", "withdrawn", "by", "note", "at"]
+    list_filter = ["withdrawn", "item", "at"]
+    list_select_related = ["rollback", "by"]
+    search_fields = ["note", "item", "by__username", "rollback__system__name"]
 
 
 class StepNameFilter(admin.SimpleListFilter):

@@ -72,6 +72,13 @@ def test_the_command_says_it(give: Callable[..., object], left: RestorePoint, on
     assert said.code == 0  # type: ignore[attr-defined]
 
 
+def test_the_restore_points_page_says_which_rollback_left_it(
+    client_for: ClientFor, left: RestorePoint, watched: Rollback, auditor: User
+) -> None:
+    shown = client_for(auditor).get(f"/restore-points/{left.pk}/").content.decode()
+    assert f'left behind by Rollback {watched.pk}, 500 since 2 (<a href="/rollbacks/{watched.pk}/">' in shown
+
+
 def test_marked_good_it_warns_no_more(left: RestorePoint, oncall: User) -> None:
     actions.mark_bad(left.pk, by=oncall, reason="")
     assert RestorePoint.bad_release(left.system, left.commit) is None

@@ -17,6 +17,7 @@ from portal.ledger.roles import Role
 from rollbacks import actions
 from rollbacks.models import (
     Approval,
+    ChecklistTick,
     HealthChange,
     Plan,
     RestorePoint,
@@ -56,6 +57,7 @@ def fill(matrix: None, checkout: Path) -> Callable[[int], None]:
                 Rollback.objects.filter(pk=rollback.pk).update(state=state)
                 plan = Plan.objects.create(rollback=rollback, number=1, digest="a" * 64, body={"shown": {}})
                 Approval.objects.create(plan=plan, voter=by, vote="approve", roles="Tech Lead")
+                ChecklistTick.objects.create(rollback=rollback, item="issue", by=by, note="A bad merge")
                 Step.objects.create(run=rollback.run, number=1, name="switch", title="Switch")
             made.extend(systems)
 
@@ -80,6 +82,7 @@ AUDIT = [
     "rollbacks/rollback",
     "rollbacks/plan",
     "rollbacks/approval",
+    "rollbacks/checklisttick",
     "rollbacks/step",
     "rollbacks/restorepoint",
     "rollbacks/rollbacklogentry",
