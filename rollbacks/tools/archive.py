@@ -104,5 +104,7 @@ def unpack(path: Path, target: Path, *, names: Sequence[str] | None = None) -> N
 
 def broken(path: Path, error: Exception) -> str:
     if isinstance(error, Unsafe | getattr(tarfile, "FilterError", Unsafe)):
-        return f"{path} has a member that is not safe: {error}. Nothing was unpacked from it. Choose another restore point."
-    return f"{path} cannot be read to its end: {error}. Nothing was unpacked from it. Choose another restore point."
+        said = f"has a member that is not safe: {error}"
+    else:
+        said = f"cannot be read to its end: {error}"
+    return f"{path} {said}. Nothing was unpacked from it. Choose another restore point."
