@@ -31,9 +31,9 @@ class Command(ActingCommand):
 
     def act(self, *, id: int, reason: str, digest: str, wait: bool, local: bool, **options: Any) -> None:
         self.rollback = find_rollback(id)
-        self.warn(self.rollback)
         rollback = actions.approve(id, by=self.person(), note=reason, digest=digest)
         self.say(f"{rollback} is {rollback.get_state_display().lower()}")
+        self.warn(rollback)
         if wait or local:
             rollback = self.follow_rollback(rollback, voted_on=rollback.plan_now)
         self.end_rollback(rollback, must_succeed=wait or local)
