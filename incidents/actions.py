@@ -184,7 +184,15 @@ def tell(incident: Incident, by: Person, kind: str, text: str, url: str = "") ->
 
 @transaction.atomic
 def open_review(
-    *, incident: Incident | None, kind: str, subject: str, url: str, reason: str, by: User, hours: int = 24
+    *,
+    incident: Incident | None,
+    kind: str,
+    subject: str,
+    url: str,
+    reason: str,
+    by: User,
+    asked_by: Person = None,
+    hours: int = 24,
 ) -> Review:
     """Somebody acted without the usual approval: a Tech Lead has to look at it within `hours`."""
     now = timezone.now()
@@ -195,6 +203,7 @@ def open_review(
         url=url,
         reason=reason,
         opened_by=by,
+        asked_by=asked_by,
         opened_at=now,
         due_at=now + timedelta(hours=hours),
     )
@@ -230,6 +239,8 @@ def why_not_answer(review: Review, person: Person) -> str:
     """ "" or why this person cannot answer it."""
     if person is not None and person.pk == review.opened_by_id:
         return "you opened it, and nobody reviews what they did themselves"
+    if person is not None and person.pk == review.asked_by_id:
+        return "it was done at your request, and nobody reviews what they asked for"
     return MAY_REVIEW.why_not(review, person)
 
 

@@ -175,13 +175,15 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
     DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
     # Who is cut off is noticed within 15 s, on both ends. A host that loses its power in a transaction would else hold
-    # its locks for two hours, and everybody queues at the ledger's end (portal.ledger.models.take_turn).
+    # its locks for two hours, and everybody queues at the ledger's end (portal.ledger.models.take_turn). So would a
+    # process that stands still in one: none of ours does anything else in a transaction than ask the database.
     DATABASES["default"]["OPTIONS"] = {
         "keepalives_idle": 5,
         "keepalives_interval": 5,
         "keepalives_count": 2,
         "tcp_user_timeout": 15000,  # milliseconds
-        "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2",
+        "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 "
+        "-c idle_in_transaction_session_timeout=15s",
         **DATABASES["default"].get("OPTIONS", {}),
     }
 else:

@@ -354,6 +354,7 @@ def override(pk: int, *, by: Person, note: str, digest: str = "") -> Rollback:
         url=rollback.get_absolute_url(),
         reason=note,
         by=by,
+        asked_by=rollback.requested_by,
     )
     tell(rollback, f"{called(by)} overrode the approval of {rollback}: {note}")
     hint(rollback.run)
@@ -420,12 +421,15 @@ def settle(pk: int, *, by: Person, note: str) -> Rollback:
     need(rollback, note, "Say what was done by hand: it goes into the record.")
     advance(rollback, "settle", by=by, note=note)
     seconds = (timezone.now() - rollback.started_at).total_seconds() if rollback.started_at else 0.0
+    seen = rollback.run.measured
     RollbackLogEntry.objects.update_or_create(
         rollback=rollback,
         defaults={
             "outcome": RollbackLogEntry.Outcome.SETTLED,
             "trigger": rollback.reason,
             "rollback_seconds": seconds,
+            "downtime_seconds": seen.get("down", seen.get("down_before")),
+            "outage_seconds": seen.get("outage"),
         },
     )
     tell(rollback, f"{called(by)} finished {rollback} by hand: {note}")

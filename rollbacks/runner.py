@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from incidents import actions as incidents
 from incidents.models import Review
-from portal.ledger.models import record, take_turn
+from portal.ledger.models import record, rows_of, take_turn
 from portal.ledger.moves import advance, born
 from portal.ledger.roles import holds, titles
 from rollbacks.heartbeat import Heartbeat, masker_of
@@ -59,6 +59,7 @@ WORKED_ON = Rollback.objects.filter(state__in=WORKER_STATES).order_by().values("
 WANTED = Q(rollback__in=WORKED_ON) | Q(restore_point__isnull=False, ended_at=None)
 HALF_WAY = [RollbackState.RUNNING, RollbackState.REVERTING]  # it goes first: a backup between would keep half a switch
 HEALTH_LOST_AFTER = 3  # looks in a row without a healthy answer, during the watch
+MOST_TAKEOVERS = 5  # of one step: what has ended so many workers would end the next one too
 DEFAULT_OUTAGE = 1.0  # seconds: what a plan expects on a system that was never rolled back
 
 
@@ -407,10 +408,26 @@ def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
         step.save()
         if taken_over:
             record(subject_of(run), f"step {step.name} taken over", by=None, token=mine.token, worker=row.worker)
+    if trouble := endless(run, step):
+        return step_ended(mine, run, step, trouble)
     trouble = attempt(mine, run, step, heart, f"taken over by {row.worker} (token {mine.token})" if taken_over else "")
     if trouble and heart.lost.is_set():
         raise Lost  # it was we who stopped it, and another worker begins it again
     return step_ended(mine, run, step, trouble)
+
+
+def endless(run: Run, step: Step) -> str:
+    """ "" or why the step is not tried again: each worker that took it died in it (of its memory, for one). The ledger
+    has counted them; a person who resumes the rollback begins anew."""
+    rows = rows_of(subject_of(run))
+    begun = rows.filter(move__in=["start", "resume"]).values_list("number", flat=True).first() or 0
+    times = rows.filter(move=f"step {step.name} taken over", number__gt=begun).count()
+    if times <= MOST_TAKEOVERS:
+        return ""
+    return (
+        f"{times} workers died one after the other while they were at it, so it is not tried again. Look for the "
+        "reason on the host (`journalctl -k` tells of a process that took too much memory), then ask again."
+    )
 
 
 def attempt(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: str) -> str:
@@ -506,8 +523,10 @@ def fail(pk: int, trouble: str) -> None:
 
 def superseded(mine: Claim, trouble: str) -> None:
     """The host knows a higher token, and our own row does not: another portal drives this host. A person decides."""
+    measured = measured_so_far(Run.objects.select_related("rollback", "system").get(pk=mine.run))
     with held(mine) as run:
         if run.rollback_id is not None:
+            keep_measured(run, measured)
             hold(Rollback.objects.locked(run.rollback_id), trouble, [])
         else:
             interrupt(run, trouble)
@@ -547,9 +566,11 @@ def next_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     trouble, by_hand = attempt_undo(mine, run, step, heart, taken_over)
     if trouble and heart.lost.is_set():
         raise Lost
-    with held(mine):
+    measured = measured_so_far(run) if trouble else {}
+    with held(mine) as row:
         rollback = Rollback.objects.locked(run.rollback_id)
         if trouble:
+            keep_measured(row, measured)
             hold(rollback, f"Undoing “{step.title}” failed: {trouble}", by_hand)
             return False
         step.state, step.ended_at = StepState.UNDONE, timezone.now()
@@ -641,6 +662,20 @@ def stop_measuring(run: Run) -> dict[str, float]:
     prober.stop(path)
     seen = prober.read(path)
     return {"total": round(total, 3), "down": round(seen.down_seconds, 3), "outage": round(seen.outage_seconds, 3)}
+
+
+def measured_so_far(run: Run) -> dict[str, float]:
+    """Of a run that is put on hold: a person may settle it, and then nobody measures any more."""
+    if run.started_at is None or not prober_file(run).exists():
+        return {}
+    seen = prober.read(prober_file(run))
+    return {"down": round(seen.down_seconds, 3), "outage": round(seen.outage_seconds, 3)}
+
+
+def keep_measured(run: Run, measured: dict[str, float]) -> None:
+    if measured:
+        run.measured = measured
+        run.save(update_fields=["measured"])
 
 
 def write_log(rollback: Rollback, run: Run, outcome: str) -> RollbackLogEntry:

@@ -23,6 +23,9 @@ class Review(models.Model):
     url = models.CharField(max_length=200)
     reason = models.TextField()
     opened_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", help_text="for whom it was done"
+    )
     opened_at = models.DateTimeField(default=timezone.now)
     due_at = models.DateTimeField()
     reviewed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")

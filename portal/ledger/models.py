@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC
 from typing import Any
 
@@ -15,6 +18,7 @@ from django.utils import timezone
 from portal.ledger.roles import Person, called
 
 FIRST = "0" * 64
+AT_DOOR: ContextVar[dict[str, str]] = ContextVar("at_door", default={})  # noqa: B039
 
 
 class Head(models.Model):
@@ -88,6 +92,16 @@ def take_turn() -> Head:
     return head
 
 
+@contextmanager
+def came_by(**door: str) -> Iterator[None]:
+    """What people do inside is recorded with how they came in: a name that was only typed is not proof of a person."""
+    before = AT_DOOR.set(door)
+    try:
+        yield
+    finally:
+        AT_DOOR.reset(before)
+
+
 def record(
     obj: models.Model, move: str, *, by: Person, note: str = "", source: str = "", target: str = "", **details: Any
 ) -> Ledger:
@@ -98,6 +112,8 @@ def record(
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("a ledger row is written in the transaction of its deed")
     head = take_turn()
+    if by is not None:
+        details = {**AT_DOOR.get(), **details}
     row = Ledger(
         number=head.number + 1,
         at=timezone.now(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import getpass
 import json
+import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -18,11 +19,12 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
+from portal.ledger.models import came_by
 from portal.ledger.moves import MoveRefused, NotAllowed
 from rollbacks import checklist, runner
 from rollbacks.actions import Unknown
 from rollbacks.models import ENDED, NoMatrix, Plan, RestorePoint, RestorePointState, Rollback, RollbackState, Run
-from rollbacks.tools import ToolError
+from rollbacks.tools import ToolError, git
 
 UNDER_WAY = [RestorePointState.CREATING, RestorePointState.AVAILABLE]  # available: still to be read back
 SUCCEEDED = [RollbackState.MONITORING, RollbackState.COMPLETED]
@@ -51,7 +53,8 @@ class ActingCommand(BaseCommand):
         self.options = options
         self.rollback: Rollback | None = None  # the one that the command is about, once it is known
         try:
-            self.act(**options)
+            with came_by(os_account=git.user_name(os.getuid())):  # --as names a person; this is who typed it
+                self.act(**options)
         except Unknown as error:
             raise CommandError(str(error), returncode=WRONG_WORDS) from error
         except (MoveRefused, NotAllowed, NoMatrix, ToolError) as error:

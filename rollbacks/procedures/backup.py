@@ -278,11 +278,24 @@ def read_back(context: Context) -> Facts:
             "Nothing live was changed. Ask for another one when the deployment has ended."
         )
     point = Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"])
+    if edited := edited_since(context.manifest, point):
+        raise StepFailed(
+            f"{', '.join(edited)} changed while the backup was made: it would hold files of two states. Nothing live "
+            "was changed. Ask for another one when nobody is at work there."
+        )
     wrong = check(context.manifest, point, trusted=context.facts["artifacts"].get("previous", ""))
     if wrong:
         raise StepFailed("The restore point cannot be trusted: " + "; ".join(wrong))
     context.say("every member was read back, and its hash is right\n")
     return {"verified": True}
+
+
+def edited_since(manifest: Manifest, point: Point) -> list[str]:
+    """Configuration and secrets that are not (any more) what was copied."""
+    names = (*manifest.config, *manifest.secrets)
+    live = {name: files.inside(manifest.root, name) for name in names}
+    now = {name: path.read_bytes() if path.is_file() else None for name, path in live.items()}
+    return [name for name in names if now[name] != kept_file(manifest, point, name)]
 
 
 def keep_history(context: Context) -> Facts:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import tempfile
@@ -107,6 +108,7 @@ def check_checkout(root: Path) -> None:
     """Raises GitError, with what to do, unless root is the top of a checkout with a commit, and at rest."""
     if not root.is_dir():
         raise GitError(f"{root} does not exist. Clone the system there, or correct “root” in its manifest.")
+    check_owner(root)
     if git(root, "rev-parse", "--is-inside-work-tree") != "true":
         raise GitError(f"{root} is a bare repository. “root” in the manifest has to be a checkout.")
     top = Path(git(root, "rev-parse", "--show-toplevel"))
@@ -119,6 +121,24 @@ def check_checkout(root: Path) -> None:
             raise GitError(
                 f"{root} is in the middle of a {word}. Finish it or `git {word} --abort` it, then try again."
             )
+
+
+def check_owner(root: Path) -> None:
+    """Raises GitError for somebody else's checkout: what root or another user writes there is not the owner's any more,
+    and their next deployment fails."""
+    owner, own = root.stat().st_uid, os.geteuid()
+    if owner != own:
+        raise GitError(
+            f"{root} belongs to {user_name(owner)}, and the worker runs as {user_name(own)}: files that it writes "
+            f"there would not be {user_name(owner)}'s. Nothing was changed. Run this host's worker as {user_name(owner)}."
+        )
+
+
+def user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def has_commit(root: Path) -> bool:

@@ -39,9 +39,15 @@ def incident_in(oncall: User) -> Callable[[str], Incident]:
 
 @pytest.fixture
 def review_of() -> Callable[..., Review]:
-    def make(incident: Incident | None, by: User) -> Review:
+    def make(incident: Incident | None, by: User, asked_by: User | None = None) -> Review:
         return actions.open_review(
-            incident=incident, kind="override", subject="Rollback 7 of agents", url="/contacts/", reason="Down", by=by
+            incident=incident,
+            kind="override",
+            subject="Rollback 7 of agents",
+            url="/contacts/",
+            reason="Down",
+            by=by,
+            asked_by=asked_by,
         )
 
     return make

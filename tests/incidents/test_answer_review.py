@@ -70,6 +70,18 @@ def test_nobody_reviews_their_own(
     assert Review.objects.get().reviewed_by == tech_lead2
 
 
+def test_nobody_reviews_what_they_asked_for(
+    client_for: ClientFor, review_of: ReviewOf, oncall: User, tech_lead: User, tech_lead2: User
+) -> None:
+    """Somebody else broke the glass for them: the debt is still theirs too."""
+    review = review_of(None, oncall, asked_by=tech_lead)
+    response = client_for(tech_lead).post(url(review), {"note": "I needed it"})
+    assert response.status_code == 403
+    assert "nobody reviews what they asked for" in response.content.decode()
+    client_for(tech_lead2).post(url(review), {"note": "It was right"})
+    assert Review.objects.get().reviewed_by == tech_lead2
+
+
 def test_wrong_state(
     client_for: ClientFor,
     incident_in: IncidentIn,

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from incidents.models import Incident
-from portal.ledger.models import rows_of
+from portal.ledger.models import record, rows_of
 from rollbacks import actions, runner, tasks
 from rollbacks.heartbeat import Heartbeat
 from rollbacks.models import HealthChange, RestorePoint, Rollback, Run, Step, StepOutput, System
@@ -316,6 +316,38 @@ def test_a_step_is_taken_over_and_what_its_worker_left_running_is_ended(
     assert "taken over by" in "".join(step.output.values_list("text", flat=True))
     row = rows_of(running).get(move="step preflight taken over")
     assert (row.data["token"], row.actor) == (step.token, None)
+
+
+def test_a_step_that_ends_every_worker_is_not_tried_for_ever(
+    running: Rollback, dead: str, oncall: User, tech_lead: User
+) -> None:
+    """It takes all memory, say: the sixth worker gives it up, and puts back what was found."""
+    step = Step.objects.get(run=running.run, name="preflight")
+    for _ in range(runner.MOST_TAKEOVERS):
+        with transaction.atomic():
+            record(running, "step preflight taken over", by=None)
+    old = claimed(running)
+    Run.objects.filter(rollback=running).update(holder=dead)
+    Step.objects.filter(pk=step.pk).update(state="running", token=old.token)
+
+    runner.carry(old.run)
+
+    assert again(running).state == "reverted"
+    assert "6 workers died one after the other while they were at it" in again(running).trouble
+    assert "not tried again. Look for the reason on the host" in again(running).trouble
+    assert runner.due() == []
+
+
+def test_what_ended_workers_before_a_person_looked_does_not_count(running: Rollback, dead: str) -> None:
+    with transaction.atomic():
+        for _ in range(runner.MOST_TAKEOVERS):
+            record(running, "step preflight taken over", by=None)
+        record(running, "resume", by=None)
+    old = claimed(running)
+    Run.objects.filter(rollback=running).update(holder=dead)
+    Step.objects.filter(run=old.run, name="preflight").update(state="running", token=old.token)
+    runner.carry(old.run)
+    assert again(running).state == "monitoring", again(running).trouble
 
 
 def test_an_undo_is_taken_over(watched: Rollback, checkout: Path, dead: str, oncall: User) -> None:

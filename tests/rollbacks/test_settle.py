@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from django.contrib.auth.models import User
 from django.test import Client
@@ -31,6 +34,23 @@ def test_it_works(client_for: ClientFor, held: Rollback, incident: Incident, onc
     last = incident.timeline.order_by("pk").last()
     assert last is not None
     assert last.text == f"Amara Okafor finished Rollback {held.pk} by hand: Checked out v1 by hand"
+
+
+def test_what_was_measured_before_it_was_held_is_in_the_record(
+    client_for: ClientFor, running: Rollback, other_portal: Path, oncall: User
+) -> None:
+    """The downtime is known up to the instant at which the portal let go: it is not thrown away."""
+    probes = runner.prober_file(running.run)
+    probes.parent.mkdir(parents=True, exist_ok=True)
+    began = time.time() - 10
+    said = [{"at": began, "ok": True}, {"at": began + 2, "ok": False}, {"at": began + 5, "ok": True}]
+    probes.write_text("".join(f"{json.dumps(each)}\n" for each in said))
+    runner.carry(running.run.pk)
+    other_portal.unlink()
+    assert again(running).state == "held"
+    client_for(oncall).post(url(running), {"note": "Checked out v1 by hand"})
+    entry = again(running).log_entry
+    assert (entry.outcome, entry.downtime_seconds) == ("settled", 3.0)
 
 
 def test_nothing_is_left_for_a_worker(client_for: ClientFor, held: Rollback, oncall: User) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ def test_it_works_without_any_broker(manage: Manage, planned: Rollback, checkout
     }
     vote = Approval.objects.get()
     assert (vote.voter, vote.reason) == (tech_lead, "Go")
+    typed_by = pwd.getpwuid(os.getuid()).pw_name
+    accounts = {row.move: row.data.get("os_account") for row in rows_of(planned)}
+    assert (accounts["approve"], accounts["vote approve"]) == (typed_by, typed_by), "whatever LOGNAME says"
+    assert (accounts["start"], accounts["request"]) == (None, None), "what the machine did, and what came by a page"
     assert [row.move for row in rows_of(planned).filter(target__gt="")[:3]] == ["watch", "start", "approve"]
     lines = said.out.splitlines()
     assert lines[0] == f"Rollback {planned.pk} is approved"

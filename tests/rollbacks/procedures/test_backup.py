@@ -209,6 +209,17 @@ def test_one_that_somebody_deployed_into_is_not_trusted(mine: Context, agents: M
         PROCEDURE.step("verify").apply(mine)
 
 
+@pytest.mark.parametrize("name", ["config/agents.json", ".env"])
+def test_one_whose_configuration_was_edited_meanwhile_is_not_trusted(
+    mine: Context, agents: Manifest, checkout: Path, name: str
+) -> None:
+    """The commit is the same; the file is not: the point would bring back what never ran together."""
+    carry(mine, *PROCEDURE.steps[:6])
+    (checkout / name).write_text("{}")
+    with pytest.raises(StepFailed, match=f"{name} changed while the backup was made: .* Ask for another one"):
+        PROCEDURE.step("verify").apply(mine)
+
+
 def test_a_root_that_is_no_checkout_gets_no_backup(agents: Manifest, tmp_path: Path) -> None:
     with pytest.raises(CannotPlan, match="does not exist"):
         backup.plan(replace(agents, root=tmp_path / "gone"), Request(TAG))

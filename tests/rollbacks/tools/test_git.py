@@ -115,6 +115,19 @@ def test_what_is_no_good_checkout(root: Path, tmp_path: Path) -> None:
             git.check_checkout(path)
 
 
+def test_somebody_elses_checkout_is_refused_with_the_user_to_work_as(root: Path) -> None:
+    """Root's worker too: what it writes there would be root's, and the owner's next deployment fails."""
+    if os.geteuid() == 0:
+        os.chown(root, 65534, 65534)
+    else:
+        root = Path("/usr")
+    owner, own = git.user_name(root.stat().st_uid), git.user_name(os.geteuid())
+    with pytest.raises(git.GitError) as refused:
+        git.check_checkout(root)
+    assert str(refused.value).startswith(f"{root} belongs to {owner}, and the worker runs as {own}: ")
+    assert str(refused.value).endswith(f"Nothing was changed. Run this host's worker as {owner}.")
+
+
 def test_a_merge_has_to_be_finished_first(root: Path) -> None:
     run(root, "checkout", "--quiet", "-b", "other", "v1")
     write(root, "app.py", "version = other\n")
