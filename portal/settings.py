@@ -16,6 +16,7 @@
 | HEALTH_SECONDS | 2 | seconds between two looks at a system's health |
 | LEASE_SECONDS | 15 | seconds after which a silent worker's run is handed on |
 | SWEEP_SECONDS | 5 | seconds between two sweeps |
+| TEND_SECONDS | 900 | seconds between two looks for restore points that nobody has read back for a day |
 """
 
 from __future__ import annotations
@@ -196,6 +197,7 @@ HOST = env.str("PORTAL_HOST", default="local")
 HEALTH_SECONDS = positive("HEALTH_SECONDS", 2)
 LEASE_SECONDS = positive("LEASE_SECONDS", 15)
 SWEEP_SECONDS = positive("SWEEP_SECONDS", 5)
+TEND_SECONDS = positive("TEND_SECONDS", 900)
 
 BROKER_SOCKET = broker_socket()
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -235,6 +237,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": HEALTH_SECONDS,
         "options": {"expires": HEALTH_SECONDS * 2},
     },
+    "tend restore points": {
+        "task": "rollbacks.tasks.tend_restore_points",
+        "schedule": TEND_SECONDS,
+        "options": {"expires": TEND_SECONDS * 2},
+    },
+    "prune restore points": {"task": "rollbacks.tasks.prune", "schedule": 86400.0},
 }
 
 # --- signing in -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.conf import settings
@@ -141,7 +141,7 @@ class Stack:
 
 def portal_stack(port: int, *, with_sample: bool = True, environment: Mapping[str, str] | None = None) -> Stack:
     """The whole portal of these settings on that port. NoBrokerError when there is no broker to start."""
-    parts = [worker(), watcher(), scheduler(), web(port)]
+    parts = [worker(), watcher(), keeper(), scheduler(), web(port)]
     if not settings.REDIS_URL:
         parts.insert(0, broker())
     if with_sample:
@@ -169,6 +169,13 @@ def worker() -> Part:
 def watcher() -> Part:
     """A worker of its own for sweeps and health: they must not wait behind two long runs."""
     return celery_worker("watcher", 1, f"portal,watch.{settings.HOST}")
+
+
+def keeper() -> Part:
+    """A worker of its own that reads restore points back: for a large one that takes seconds, in which neither a run
+    nor a look at health may wait. It gives way to everybody."""
+    part = celery_worker("keeper", 1, f"keep.{settings.HOST}")
+    return replace(part, program=replace(part.program, command=["nice", "-n", "15", *part.program.command]))
 
 
 def celery_worker(name: str, concurrency: int, queues: str) -> Part:

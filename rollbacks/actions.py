@@ -4,6 +4,7 @@ asks, takes the row's lock, moves through advance(), and tells the worker once i
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,9 @@ from incidents.models import OPEN, Incident, Review, Scope, Severity
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, who_may, why_not
 from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
-from rollbacks import checklist
+from rollbacks import checklist, keeping
 from rollbacks.models import (
+    READABLE,
     Approval,
     ChecklistTick,
     Decision,
@@ -35,7 +37,7 @@ from rollbacks.models import (
 from rollbacks.models.log_entry import UNKNOWN
 from rollbacks.procedures import ROLLBACKS
 from rollbacks.runner import tell
-from rollbacks.tasks import hint, refresh_soon
+from rollbacks.tasks import hint, refresh_soon, tend_soon, verify_soon
 from rollbacks.tools import ToolError, manifest
 
 MAY_REQUEST = at_least(Role.ENGINEER)
@@ -115,6 +117,27 @@ def pin(pk: int, *, by: Person, pinned: bool) -> RestorePoint:
     point.save()
     record(point, "pin" if pinned else "unpin", by=by)
     return point
+
+
+@transaction.atomic
+def verify(pk: int, *, by: Person) -> RestorePoint:
+    """Have a restore point read back now; its host's keeper does it. Raises MoveRefused for one that is not there."""
+    check(MAY_REQUEST, by, "have a restore point read back")
+    point = RestorePoint.objects.locked(pk)
+    if point.state not in READABLE:
+        raise MoveRefused(f"{point} is {point.get_state_display().lower()}: there is nothing to read.", point)
+    record(point, "ask to verify", by=by)
+    verify_soon(point)
+    return point
+
+
+def prune(*, system: System, by: Person, only: Sequence[str] | None = None) -> list[RestorePoint]:
+    """Let go of the restore points that the system's rule no longer keeps (`only`: those of these tags, which a person
+    has read); its host takes them off the disk."""
+    check(MAY_MANAGE, by, f"remove restore points of {system}")
+    gone = keeping.prune(system, by=by, only=only)
+    tend_soon(system)
+    return gone
 
 
 @transaction.atomic
@@ -260,6 +283,7 @@ def check_wishes(system: System, procedure: str, wishes: dict[str, Any]) -> None
 
 def target_point(system: System, target: str) -> RestorePoint | None:
     """The restore point of that tag, if it is one. Raises MoveRefused for one that cannot be gone back to."""
+    take_turn()  # no point is let go of between this look and the request
     point = system.restore_points.filter(tag=target).first()
     if point is not None and not point.is_target:
         why = f"it is marked bad ({point.bad_reason})" if point.bad else f"it is {point.get_state_display().lower()}"

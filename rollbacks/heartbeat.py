@@ -16,8 +16,8 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.utils import timezone
 
-from rollbacks.models import RollbackState, Run, StepOutput
-from rollbacks.tools import mask, prober
+from rollbacks.models import RollbackState, Run, StepOutput, System
+from rollbacks.tools import ToolError, mask, prober
 from rollbacks.tools.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,15 @@ def masker_of(manifest: Manifest) -> mask.Masker:
     secrets = mask.from_env_files(manifest.root / name for name in manifest.secrets)
     own = [value for key, value in os.environ.items() if mask.looks_secret(key)]
     return mask.Masker([*secrets, *own, settings.SECRET_KEY])
+
+
+def masked(subject: Run | System, said: str) -> str:
+    """What a command or a service said, as it may be kept: a ledger's row and a timeline are never taken back."""
+    try:
+        hide = masker_of(subject.manifest)
+    except (ToolError, OSError):  # its secrets cannot be read: what looks like one is hidden all the same
+        hide = mask.Masker([])
+    return hide(said)
 
 
 class Heartbeat:

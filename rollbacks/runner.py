@@ -29,7 +29,8 @@ from incidents.models import Review
 from portal.ledger.models import record, rows_of, take_turn
 from portal.ledger.moves import advance, born
 from portal.ledger.roles import holds, titles
-from rollbacks.heartbeat import Heartbeat, masker_of
+from rollbacks import keeping
+from rollbacks.heartbeat import Heartbeat, masked
 from rollbacks.models import (
     ACTIVE,
     Approval,
@@ -47,9 +48,9 @@ from rollbacks.models import (
     StepState,
     System,
 )
-from rollbacks.procedures import PROCEDURES, base
+from rollbacks.procedures import PROCEDURES, base, planning
 from rollbacks.procedures.inspection import inspect
-from rollbacks.tools import ToolError, command, fence, guard, mask, probe, prober
+from rollbacks.tools import ToolError, command, fence, guard, probe, prober
 
 log = logging.getLogger(__name__)
 
@@ -188,20 +189,15 @@ def look_at(rollback: Rollback) -> tuple[base.Plan | None, str]:
     """The plan as of now, or why there is none. Takes no lock: it reads the host."""
     try:
         return PROCEDURES[rollback.procedure].plan(rollback.run.manifest, request_of(rollback)), ""
+    except planning.BrokenPoint as error:
+        if rollback.target_point_id and not rollback.into:
+            keeping.enter(rollback.target_point_id, error.wrong)
+        return None, masked(rollback.run, str(error))
     except ToolError as error:
         return None, masked(rollback.run, str(error))
     except Exception as error:  # a fault of ours: it is said once, and not tried again for ever
         log.exception("planning %s", rollback)
         return None, masked(rollback.run, base.in_words(error))
-
-
-def masked(subject: Run | System, said: str) -> str:
-    """What a command or a service said, as it may be kept: a ledger's row and a timeline are never taken back."""
-    try:
-        hide = masker_of(subject.manifest)
-    except (ToolError, OSError):  # its secrets cannot be read: what looks like one is hidden all the same
-        hide = mask.Masker([])
-    return hide(said)
 
 
 def make_plan(mine: Claim, run: Run) -> bool:

@@ -17,8 +17,8 @@ from django.db.models import F
 from django.utils import timezone
 from kombu.exceptions import KombuError, OperationalError
 
-from rollbacks import runner
-from rollbacks.models import Run, System
+from rollbacks import keeping, runner
+from rollbacks.models import RestorePoint, Run, System
 from rollbacks.tools import probe
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FACTS_SECONDS = 10  # between two looks at what is deployed
 AT_ONCE = 16  # systems whose health one worker asks for at the same time
 IMPATIENT = {"socket_timeout": 2, "socket_connect_timeout": 2}  # seconds
+TEND_SECONDS = 600  # that one look at the restore points may take: the next one goes on
 HINT_SECONDS = 600  # for which a sweeper's hint is kept: where nobody takes them, they must not pile up
 
 
@@ -81,6 +82,53 @@ def turns(system: System, answer: Future[probe.Health | None], asked: datetime) 
 
 def is_stale(system: System) -> bool:
     return system.facts_at is None or (timezone.now() - system.facts_at).total_seconds() > FACTS_SECONDS
+
+
+# --- restore points: in a worker of their own, for reading a large one takes seconds ----------------------------------
+
+
+@shared_task
+def tend_restore_points() -> None:
+    """Ask each host's keeper to look after its restore points."""
+    for host in System.objects.filter(retired=False).values_list("host", flat=True).distinct():
+        send(tend, f"keep.{host}", host, expires=settings.TEND_SECONDS * 2)
+
+
+@shared_task
+def tend(host: str) -> None:
+    """Take off the disk what was let go of, and read back what was not for a day; never while a run is at work here."""
+    for system in System.objects.filter(host=host):
+        keeping.remove_pruned(system)
+    began = time.monotonic()
+    for point in keeping.unread(host):
+        if time.monotonic() - began > TEND_SECONDS or keeping.is_busy(point.system):
+            return
+        keeping.read_back(point.pk, whole=False)
+
+
+@shared_task
+def verify(pk: int) -> None:
+    """Somebody wants to know now."""
+    keeping.read_back(pk)
+
+
+@shared_task
+def prune() -> None:
+    """Let go of old restore points, by each system's own rule; their hosts take them off their disks."""
+    for system in System.objects.filter(retired=False):
+        if keeping.prune(system):
+            tend_soon(system)
+
+
+def verify_soon(point: RestorePoint) -> None:
+    transaction.on_commit(partial(send, verify, f"keep.{point.system.host}", point.pk, expires=HINT_SECONDS))
+
+
+def tend_soon(system: System) -> None:
+    transaction.on_commit(partial(send, tend, f"keep.{system.host}", system.host, expires=HINT_SECONDS))
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
 
 
 def hint(run: Run) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rollbacks.views import log, rollbacks, systems
+from rollbacks.views import log, restore_points, rollbacks, systems
 
 app_name = "rollbacks"
 
@@ -12,15 +12,18 @@ system_urls = [
     path("systems/<slug:name>/", systems.system, name="system"),
     path("systems/<slug:name>/manifest/", systems.manifest, name="manifest"),
     path("systems/<slug:name>/backup/", systems.backup, name="backup"),
+    path("systems/<slug:name>/restore-points/", restore_points.restore_points, name="restore_points"),
+    path("systems/<slug:name>/prune/", restore_points.prune, name="prune"),
     path("systems/<slug:name>/declare/", systems.declare, name="declare"),
     path("systems/<slug:name>/roll-back/", rollbacks.roll_back, name="roll_back"),
     path("systems/<slug:name>/matrix/", rollbacks.matrix_answer, name="matrix"),
 ]
 
 restore_point_urls = [
-    path("restore-points/<int:pk>/", systems.restore_point, name="restore_point"),
-    path("restore-points/<int:pk>/pin/", systems.pin, name="pin"),
-    path("restore-points/<int:pk>/mark-bad/", systems.mark_bad, name="mark_bad"),
+    path("restore-points/<int:pk>/", restore_points.restore_point, name="restore_point"),
+    path("restore-points/<int:pk>/verify/", restore_points.verify, name="verify"),
+    path("restore-points/<int:pk>/pin/", restore_points.pin, name="pin"),
+    path("restore-points/<int:pk>/mark-bad/", restore_points.mark_bad, name="mark_bad"),
 ]
 
 rollback_urls = [

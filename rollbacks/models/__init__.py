@@ -4,7 +4,7 @@ from rollbacks.models.checklist import ChecklistTick
 from rollbacks.models.health_sample import HealthSample
 from rollbacks.models.log_entry import RollbackLogEntry
 from rollbacks.models.matrix import Decision, DecisionRule, MatrixVersion, NoMatrix, decide
-from rollbacks.models.restore_point import RestorePoint, RestorePointState
+from rollbacks.models.restore_point import READABLE, RestorePoint, RestorePointState
 from rollbacks.models.rollback import ACTIVE, ENDED, Approval, Plan, Rollback, RollbackState
 from rollbacks.models.run import Run, Step, StepOutput, StepState
 from rollbacks.models.system import Health, HealthChange, System
@@ -12,6 +12,7 @@ from rollbacks.models.system import Health, HealthChange, System
 __all__ = [
     "ACTIVE",
     "ENDED",
+    "READABLE",
     "Approval",
     "ChecklistTick",
     "Decision",

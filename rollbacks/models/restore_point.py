@@ -108,16 +108,16 @@ class RestorePoint(StateModel):
         """May a rollback go there?"""
         return not self.bad and self.state in (RestorePointState.AVAILABLE, RestorePointState.VERIFIED)
 
+    @property
+    def is_stale(self) -> bool:
+        """Nobody has read it back for a day: it is a target all the same, but people are told."""
+        return self.is_target and timezone.now() - (self.verified_at or self.made_at) > STALE_AFTER
+
     @transition("state", RestorePointState.CREATING, RestorePointState.AVAILABLE, permission=MACHINE)
     def seal(self) -> None:
         self.problem = ""
 
-    @transition(
-        "state",
-        [RestorePointState.AVAILABLE, RestorePointState.VERIFIED, RestorePointState.CORRUPT],
-        RestorePointState.VERIFIED,
-        permission=MACHINE,
-    )
+    @transition("state", READABLE, RestorePointState.VERIFIED, permission=MACHINE)
     def verify(self) -> None:
         self.verified_at, self.problem = timezone.now(), ""
 
@@ -125,11 +125,10 @@ class RestorePoint(StateModel):
     def fail(self) -> None:
         pass
 
-    @transition(
-        "state",
-        [RestorePointState.AVAILABLE, RestorePointState.VERIFIED, RestorePointState.CORRUPT],
-        RestorePointState.CORRUPT,
-        permission=MACHINE,
-    )
+    @transition("state", READABLE, RestorePointState.CORRUPT, permission=MACHINE)
     def distrust(self) -> None:
         pass
+
+    @transition("state", READABLE, RestorePointState.PRUNED, permission=PRUNER)
+    def prune(self) -> None:
+        """Its directory and its tags go afterwards, on its host: from now on nobody is sent there."""

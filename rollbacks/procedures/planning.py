@@ -33,6 +33,14 @@ STAYS: Facts = {
 }
 
 
+class BrokenPoint(CannotPlan):
+    """The restore point is not what was written: nobody else should be sent there either."""
+
+    def __init__(self, tag: str, wrong: str) -> None:
+        self.wrong = wrong
+        super().__init__(f"Restore point {tag} is broken: {wrong}. Choose another one.")
+
+
 def guarded(make: Planner) -> Planner:
     """Whatever the outside refuses while it is looked at is a reason why there is no plan."""
 
@@ -65,7 +73,7 @@ def look(manifest: Manifest, request: Request) -> git.Head:
 
 def check_point(manifest: Manifest, point: Point | None) -> None:
     if point is not None and (wrong := backup.check(manifest, point, deep=False)):
-        raise CannotPlan(f"Restore point {point.tag} is broken: {'; '.join(wrong)}. Choose another one.")
+        raise BrokenPoint(point.tag, "; ".join(wrong))
 
 
 def complete(

@@ -10,7 +10,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,7 +41,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "service": ("manager", "unit", "url"),
     "commands": ("test", "validate_config", "smoke", "reset_metrics", "component_test"),
     "health": ("url", "watch_minutes"),
+    "retention": ("last", "daily", "weekly", "monthly"),
 }
+MOST_KEPT = 1000  # restore points of one sort
 KINDS: dict[type, str] = {
     str: "text in quotes",
     bool: "true or false",
@@ -66,6 +68,16 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How many restore points are kept: the last ones, and the last of each of so many days, weeks and months."""
+
+    last: int = 10
+    daily: int = 7
+    weekly: int = 4
+    monthly: int = 12
+
+
+@dataclass(frozen=True)
 class Manifest:
     name: str
     environment: str
@@ -84,6 +96,7 @@ class Manifest:
     commands: dict[str, str]
     health_url: str  # "" when there is none
     watch_minutes: float
+    retention: Retention
     text: str
 
     def elsewhere(self, root: Path) -> Manifest:
@@ -157,6 +170,7 @@ class Reader:
             commands=self.commands(),
             health_url=self.health_url(),
             watch_minutes=self.watch_minutes(),
+            retention=self.retention(),
             text=self.text,
         )
 
@@ -247,6 +261,19 @@ class Reader:
             self.wrong("health", "watch_minutes", f"{said!r} has to be a number of minutes above 0")
             return 60.0
         return float(said)
+
+    def retention(self) -> Retention:
+        said = {name: self.count(name, count) for name, count in asdict(Retention()).items()}
+        return Retention(**said)
+
+    def count(self, key: str, default: int) -> int:
+        least = 1 if key == "last" else 0
+        said = self.table("retention").get(key, default)
+        if isinstance(said, bool) or not isinstance(said, int) or not least <= said <= MOST_KEPT:
+            what = "the newest one is never removed" if least else "0 keeps none for its sake"
+            self.wrong("retention", key, f"{said!r} has to be a whole number from {least} to {MOST_KEPT}: {what}")
+            return default
+        return said
 
     # --- single values ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused
 from portal.ledger.paging import ByKeys
 from rollbacks import actions
-from rollbacks.forms import BackupForm, ManifestForm, NoteForm
+from rollbacks.forms import BackupForm, ManifestForm
 from rollbacks.models import ACTIVE, RestorePoint, RestorePointState, Rollback, System
 
 PER_PAGE = 40
@@ -102,6 +102,7 @@ def system(request: HttpRequest, name: str) -> HttpResponse:
             "manifest": system.manifest,
             "facts": system.facts,
             "points": points,
+            "corrupt": system.restore_points.filter(state=RestorePointState.CORRUPT)[:5],
             "last_good": next((point for point in points if point.is_target), None),
             "active": system.rollbacks.filter(state__in=ACTIVE).select_related("requested_by").first(),
             "rollbacks": system.rollbacks.select_related("requested_by", "log_entry")[:10],
@@ -138,33 +139,3 @@ def declare(request: HttpRequest, name: str) -> HttpResponse:
     why_not = DECLARERS.why_not(None, request.user)  # type: ignore[arg-type]
     context = {"form": form, "system": system, "why_not": why_not}
     return render(request, "incidents/declare.html", context, status=422 if form.errors else 200)
-
-
-@require_GET
-def restore_point(request: HttpRequest, pk: int) -> HttpResponse:
-    point = get_object_or_404(RestorePoint.objects.select_related("system", "made_by"), pk=pk)
-    run = getattr(point, "run", None)
-    steps = run.steps.prefetch_related("output") if run else []
-    why_not = actions.MAY_REQUEST.why_not(None, request.user)  # type: ignore[arg-type]
-    return render(
-        request,
-        "rollbacks/restore_point.html",
-        {"point": point, "system": point.system, "run": run, "steps": steps, "why_not": why_not},
-    )
-
-
-@require_POST
-def pin(request: HttpRequest, pk: int) -> HttpResponse:
-    get_object_or_404(RestorePoint, pk=pk)
-    point = actions.pin(pk, by=request.user, pinned="unpin" not in request.POST)  # type: ignore[arg-type]
-    messages.success(request, f"{point} is {'pinned: it is never removed' if point.pinned else 'no longer pinned'}.")
-    return redirect("rollbacks:restore_point", pk)
-
-
-@require_POST
-def mark_bad(request: HttpRequest, pk: int) -> HttpResponse:
-    """A note marks it bad; an empty one takes the mark away."""
-    note = NoteForm(request.POST).words(get_object_or_404(RestorePoint, pk=pk))
-    point = actions.mark_bad(pk, by=request.user, reason=note)  # type: ignore[arg-type]
-    messages.success(request, f"{point} is {'marked bad: it is no longer offered' if point.bad else 'no longer bad'}.")
-    return redirect("rollbacks:restore_point", pk)

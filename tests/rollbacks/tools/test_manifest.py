@@ -63,6 +63,20 @@ def test_all_that_can_be_said() -> None:
     assert manifest.parse(FULL) is found
 
 
+def test_what_is_kept_is_a_rule_of_its_own_with_defaults() -> None:
+    assert manifest.parse(FULL).retention == manifest.Retention(10, 7, 4, 12)
+    assert manifest.parse(f"{FULL}\n[retention]\nlast = 3\ndaily = 0\n").retention == manifest.Retention(3, 0, 4, 12)
+
+
+@pytest.mark.parametrize(
+    "said", ["last = 0", "last = -1", "daily = -1", "weekly = true", 'monthly = "12"', "last = 1.5"]
+)
+def test_a_rule_that_makes_no_sense_is_told(said: str) -> None:
+    [found] = problems(f"{FULL}\n[retention]\n{said}\n")
+    assert f"[retention] {said.split()[0]}" in found
+    assert "has to be a whole number from" in found
+
+
 def test_every_problem_is_told_with_its_line_in_order() -> None:
     text = '[system]\nnam = "X"\nroot = "srv"\nconfig = ["../a", 3]\n\n[service]\nmanager = "sytemd"\n\n[helth]\n'
     found = problems(text)
