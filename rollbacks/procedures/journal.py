@@ -1,8 +1,8 @@
 """Journals: JSON files on the host that outlive the worker. The journal of a switch says what is to be reached, and
 then what was done:
 
-{"token", "goal": {...}, "old_pid", "began", "done": {...} | absent}; times in Unix seconds; the keys of a goal are made
-in switch.py (forward_goal, backward_goal).
+{"token", "goal": {...}, "old_pid", "boot", "began", "done": {...} | absent}; times in seconds since that boot of the
+host, which no correction of its clock moves; the keys of a goal are made in switch.py (forward_goal, backward_goal).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 import rollbacks
 from rollbacks.procedures import journal, safety, stage, verify
 from rollbacks.procedures.base import Context, Facts, Step, StepFailed
-from rollbacks.tools import command, environment, git, service
+from rollbacks.tools import command, environment, git, probe, service
 
 LAUNCH_SECONDS = 300.0
 # What a goal does not name is left alone. `back`: to the state as found; `snapshot`: its code, uncommitted or not.
@@ -170,7 +170,7 @@ def carry_out(context: Context, direction: str, goal: Facts) -> Facts:
     written = journal.read(path)
     if written.get("goal") != goal:
         status = service.for_service(context.manifest.service).status()
-        written = {"goal": goal, "old_pid": status.pid, "began": time.time()}
+        written = {"goal": goal, "old_pid": status.pid, "boot": probe.boot(), "began": probe.uptime()}
         journal.write(path, written)
     code, last = follow(context, path)
     done = journal.read(path).get("done")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,9 +54,9 @@ class Switch:
             files.sync(self.root)  # who did it may have been killed before
             say("already switched")
             return dict(self.written.get("done") or self.seen(status.pid))
-        stopped_at = time.time()
+        stopped_at = probe.uptime()
         self.service.stop(STOP_SECONDS)  # also when it has no process: its manager may be about to start one
-        stopped = time.time()
+        stopped = probe.uptime()
         try:
             self.put_in_place()
         except Exception as error:
@@ -66,16 +65,16 @@ class Switch:
         finally:
             # Whatever went wrong, a service that ran is started: a release that may be wrong beats none,
             # and the undo that follows stops it again.
-            put = time.time()
+            put = probe.uptime()
             if self.goal["running"]:
                 self.service.start()
         pid = self.service.status().pid
-        started = time.time()
+        started = probe.uptime()
         files.sync(self.root)
         say(f"stopped in {stopped - stopped_at:.3f} s")
         say(f"in place in {put - stopped:.3f} s")
         say(f"started in {started - put:.3f} s")
-        return {"pid": pid, "stopped_at": stopped_at, "started_at": started}
+        return {"pid": pid, "boot": probe.boot(), "stopped_at": stopped_at, "started_at": started}
 
     # --- what is put in place, in this order ---
 
@@ -183,8 +182,9 @@ class Switch:
         if self.goal["back"] or self.goal["reset"] or self.goal["logs"] or self.is_torn():
             return False
         process = probe.process(status.pid)
-        since = self.written["began"] - TICK
-        return bool(status.pid != self.written["old_pid"] and process and process.started_at >= since)
+        if process is None or status.pid == self.written["old_pid"]:
+            return False
+        return self.written.get("boot") != probe.boot() or bool(process.started >= self.written["began"] - TICK)
 
     def is_torn(self) -> bool:
         """Has a power cut taken the content of a file? HEAD may outlive it, and so the service may come up again."""
@@ -195,8 +195,8 @@ class Switch:
     def seen(self, pid: int) -> journal.Journal:
         """What a switch that was cut short before its last line would have written."""
         process = probe.process(pid)
-        began = process.started_at if process else self.written["began"]
-        return {"pid": pid, "stopped_at": began, "started_at": began}
+        began = process.started if process else probe.uptime()
+        return {"pid": pid, "boot": probe.boot(), "stopped_at": began, "started_at": began}
 
     def in_place(self) -> bool:
         """Are code, environment, files and artifacts there?"""

@@ -13,7 +13,6 @@ from rollbacks.tools import ToolError, environment, files, git, probe, service
 HEALTHY_WITHIN = 30.0  # seconds after the start in which the service has to answer well
 LOG_TAIL = 64 * 1024  # bytes of each log file that are searched for new errors
 TICK = 0.02  # seconds: how exactly the kernel tells a start, and how far two looks at it may differ
-CLOCK_SLACK = 1.0  # seconds: a process's start is only known to the kernel's tick, and btime may be off by rounding
 
 
 def check_process(context: Context) -> Facts:
@@ -28,9 +27,8 @@ def check_process(context: Context) -> Facts:
     if process is None:
         raise StepFailed(f"The service does not run: {status.detail}")
     context.say(f"main PID {process.pid}, in {process.cwd}, {process.exe}\n")
-    # the same number alone says nothing: a host that was off since counts from 1 again
-    slack = TICK if process.pid == switched["old_pid"] else CLOCK_SLACK
-    if process.started_at < switched["stopped_at"] - slack:
+    # its number says nothing: a host that was off since counts from 1 again
+    if switched["boot"] == probe.boot() and process.started < switched["stopped_at"] - TICK:
         raise StepFailed(f"PID {process.pid} was started before the switch: the old process still runs.")
     if process.cwd and Path(process.cwd).resolve() != context.root.resolve():  # "" is another user's, not ours to see
         raise StepFailed(f"PID {process.pid} runs in {process.cwd}, not in {context.root}.")

@@ -130,7 +130,8 @@ def check_owner(root: Path) -> None:
     if owner != own:
         raise GitError(
             f"{root} belongs to {user_name(owner)}, and the worker runs as {user_name(own)}: files that it writes "
-            f"there would not be {user_name(owner)}'s. Nothing was changed. Run this host's worker as {user_name(owner)}."
+            f"there would not be {user_name(owner)}'s. Nothing was changed. Run this host's worker as "
+            f"{user_name(owner)}."
         )
 
 

@@ -25,7 +25,7 @@ class Health:
 @dataclass(frozen=True)
 class Process:
     pid: int
-    started_at: float  # unix seconds, exact to 0.01 s, never too late
+    started: float  # seconds since the host's boot, exact to 0.01 s, never too late
     cwd: str  # "" when it is not ours to see
     exe: str
     args: tuple[str, ...]
@@ -96,9 +96,7 @@ def process(pid: int) -> Process | None:
     state, ticks = stat(pid)
     if state in ("", "Z", "X"):
         return None
-    up = time.clock_gettime(time.CLOCK_BOOTTIME)  # /proc/stat's btime is whole seconds: too coarse to compare with
-    started = time.time() - up + int(ticks) / os.sysconf("SC_CLK_TCK")
-    return Process(pid, started, link(pid, "cwd"), link(pid, "exe"), arguments(pid))
+    return Process(pid, int(ticks) / os.sysconf("SC_CLK_TCK"), link(pid, "cwd"), link(pid, "exe"), arguments(pid))
 
 
 def stat(pid: int) -> tuple[str, str]:
@@ -131,6 +129,11 @@ def arguments(pid: int) -> tuple[str, ...]:
 def identity() -> str:
     """This process, told from every other that ever was: boot, pid namespace, pid and start."""
     return f"{boot()}:{namespace()}:{os.getpid()}:{stat(os.getpid())[1]}"
+
+
+def uptime() -> float:
+    """Seconds since the host's boot: a clock that nobody sets, and by which the kernel tells a process's start."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def boot() -> str:

@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from portal.supervision import wait_until
 from rollbacks.procedures import safety, stage, verify
@@ -36,12 +38,12 @@ def of(served: Served) -> Manifest:
 @pytest.fixture
 def switched(context: Make, of: Manifest, served: Served) -> Context:
     """As after the switch: the service was started just now, from what is checked out."""
-    began = time.time()
+    began = probe.uptime()
     pid = served.start()
     mine = context(of, goal={"commit": git(of.root, "rev-parse", "HEAD"), "lock": "", "config": {}, "point": None})
     mine.facts |= {
         "safety": {"logs": safety.log_sizes(mine)},
-        "switch": {"pid": pid, "old_pid": 0, "stopped_at": began, "started_at": began},
+        "switch": {"pid": pid, "old_pid": 0, "boot": probe.boot(), "stopped_at": began, "started_at": began},
     }
     return mine
 
@@ -63,7 +65,7 @@ def test_a_switched_system_is_verified_from_its_process_to_its_label(
 
 
 def test_the_old_process_is_no_rollback(switched: Context, served: Served) -> None:
-    switched.facts["switch"] |= {"old_pid": served.pid, "stopped_at": time.time()}
+    switched.facts["switch"] |= {"old_pid": served.pid, "stopped_at": probe.uptime()}
     with pytest.raises(StepFailed, match=rf"PID {served.pid} was started before the switch: the old process still"):
         PROCESS.apply(switched)
 
@@ -75,9 +77,20 @@ def test_a_new_process_with_the_old_ones_number_is_a_new_one(switched: Context, 
 
 
 def test_a_process_that_is_older_than_the_switch_is_no_rollback(switched: Context) -> None:
-    switched.facts["switch"]["stopped_at"] = time.time() + 60
+    switched.facts["switch"]["stopped_at"] = probe.uptime() + 60
     with pytest.raises(StepFailed, match="was started before the switch"):
         PROCESS.apply(switched)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_during_the_switch_does_not_matter(switched: Context, hours: int) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=hours)):
+        carry(switched, PROCESS)
+
+
+def test_after_the_host_was_off_every_process_is_a_new_one(switched: Context) -> None:
+    switched.facts["switch"] |= {"boot": "another", "stopped_at": probe.uptime() + 60}
+    carry(switched, PROCESS)
 
 
 def test_a_service_that_does_not_run_is_said(switched: Context, served: Served) -> None:
@@ -232,7 +245,11 @@ def logged(context: Make, agents: Manifest, checkout: Path) -> Context:
     """A system whose log had an error before the switch already."""
     (checkout / "logs/app.log").write_text("ERROR that everybody knows\n")
     mine = context(agents, goal={"commit": "", "lock": "", "config": {}})
-    mine.facts |= {"safety": {"logs": safety.log_sizes(mine)}, "switch": {"stopped_at": 0.0}, "process": {}}
+    mine.facts |= {
+        "safety": {"logs": safety.log_sizes(mine)},
+        "switch": {"boot": probe.boot(), "stopped_at": 0.0},
+        "process": {},
+    }
     return mine
 
 
