@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes
 
-.PHONY: help install install-dev up demo test processes hosts browser bench lint lock
+.PHONY: help install install-dev up demo test processes chaos chaos-sample hosts browser bench lint lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -23,10 +23,17 @@ demo: install ## a bad release, its incident and its rollback, played without a 
 	@exec $(BIN)/python manage.py demo
 
 test: install-dev ## the tests, without the browser and the benchmarks
-	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) -m "not browser and not bench and not processes and not hosts"
+	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) -m "not browser and not bench and not processes and not hosts and not chaos"
 
 processes: install-dev ## real brokers and workers, killed in every step
 	$(BIN)/python -m pytest -m processes
+
+chaos chaos-sample: export DATABASE_URL ?= postgres://portal@127.0.0.1:5449/portal
+chaos: install-dev ## every procedure killed everywhere (as root; fewer: RUNS=100, the same again: SEED=…)
+	$(BIN)/python -m pytest -m chaos tests/chaos -s
+
+chaos-sample: install-dev ## 40 of these runs
+	RUNS=40 SEED=7 $(BIN)/python -m pytest -m chaos tests/chaos -s
 
 hosts: export HOST_NET ?= 10.99.0
 hosts: install-dev ## rollbacks on real hosts with systemd (as root)
