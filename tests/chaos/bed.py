@@ -110,12 +110,14 @@ class Bed:
         place = self.place(tag)
         listed = json.loads((place / "manifest.json").read_text())["files"]
         wrong = [name for name, known in listed.items() if hashed(known) != digest(place / name)]
-        varies = ("manifest.json", "DEPLOYED_VERSION.txt", "restore.sh")
-        same = {
+        varies = ("manifest.json", "DEPLOYED_VERSION.txt", "restore.sh", "listing.jsonl")
+        same: Look = {
             str(path.relative_to(place)): digest(path)
             for path in files_in(place)
             if path.name not in varies and path.suffix != ".bundle"
         }
+        artifacts = [json.loads(line) for line in (place / "artifacts/listing.jsonl").read_text().splitlines()]
+        same["listed"] = [{key: each[key] for key in each if key != "seen"} for each in artifacts]  # inode and ctime
         for bundle in place.rglob("*.bundle"):
             git(self.root, "bundle", "verify", "--quiet", str(bundle))
         return {"wrong": wrong, "files": same, "commit": git(self.root, "rev-parse", f"{tag}^{{commit}}")}
