@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from math import ceil
 
+from django.conf import settings
 from django.db.models import Count, F, IntegerField, Max, Q, Value
 from django.db.models.functions import Cast
 
@@ -16,6 +17,7 @@ from rollbacks.models import Rollback
 WIDTH, HEIGHT, TOP = 600, 120, 8  # of the drawing, in its own units; above TOP nothing is drawn
 MOST_POINTS = 120
 ROWS = 12  # of the table that says the same
+LOOKS = 2.5  # in a point at least: one that comes late leaves no gap
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def chart(rollback: Rollback) -> Chart | None:
         return None
     began = newest.at - timedelta(seconds=newest.second) if began is None or began > newest.at else began
     length = max(1, round((rollback.watch_until - began).total_seconds()), newest.second + 1)
-    width = ceil(length / MOST_POINTS)  # seconds
+    width = max(ceil(length / MOST_POINTS), ceil(LOOKS * settings.HEALTH_SECONDS))  # seconds
     points = list(seen(rollback, width))
     slowest = max(point.slowest for point in points)
     scale = WIDTH / ceil(length / width)
