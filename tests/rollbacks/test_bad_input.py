@@ -479,7 +479,7 @@ def test_a_service_that_is_broken_already_is_as_broken_after_an_undo(
     rollback = carry(agents)
     assert rollback.state == "reverted", rollback.trouble
     assert found.is_put_back()
-    assert served.manager.status().running
+    assert wait_until(lambda: served.manager.status().running, 10), "its manager goes on trying, as it did"
 
 
 def test_a_service_manager_that_is_away(agents: System, served: Served, carry: Carry, checkout: Path) -> None:
