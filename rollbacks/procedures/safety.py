@@ -66,8 +66,8 @@ def keep_point(context: Context, snapshot: str) -> Facts:
     """A restore point of what was found: evidence, for the catalogue."""
     manifest, tag = context.manifest, context.safety_tag
     into = backup.part(manifest, tag)
-    into.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not backup.place(manifest, tag).exists():
+    if not backup.place(manifest, tag).exists():  # else one who was killed had it whole
+        into.mkdir(parents=True, exist_ok=True, mode=0o700)
         backup.copy_files(manifest, into)
         backup.write_description(manifest, tag, snapshot, into)
     return backup.seal(manifest, tag, snapshot, into)

@@ -73,6 +73,14 @@ def test_a_worker_that_died_in_the_middle_is_followed_up(planned: Planned, agent
     assert (safety.as_found(mine) / "index").read_bytes() == (agents.root / ".git/index").read_bytes()
 
 
+def test_one_who_died_when_the_point_was_whole_leaves_nothing_half_made(planned: Planned, agents: Manifest) -> None:
+    mine = planned(agents)
+    carry(mine, PREFLIGHT, SAFETY)
+    (safety.as_found(mine) / "facts.json").unlink()  # written after the point had its name
+    carry(mine, SAFETY)
+    assert [path.name for path in agents.backups.iterdir()] == [TAG]
+
+
 def test_half_a_safety_point_is_taken_away_and_a_whole_one_stays(
     planned: Planned, agents: Manifest, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
