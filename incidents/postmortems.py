@@ -83,7 +83,7 @@ def begin(incident_pk: int, *, by: Person) -> PostMortem:
         for each in SectionTemplate.objects.all()
     )
     born(made, "begin", by=by)
-    tell(incident, by, TimelineEntry.Kind.NOTE, f"{called(by)} began the post-mortem.", made.get_absolute_url())
+    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} began the post-mortem.", made.get_absolute_url())
     return made
 
 
@@ -229,7 +229,7 @@ def waive(incident_pk: int, *, by: Person, note: str) -> Waiver:
     assert by is not None
     waiver = Waiver.objects.create(incident=incident, by=by, reason=note.strip())
     record(incident, "waive", by=by, note=waiver.reason)
-    tell(incident, by, TimelineEntry.Kind.NOTE, f"{called(by)} waived the post-mortem. {waiver.reason}")
+    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} waived the post-mortem. {waiver.reason}")
     return waiver
 
 
@@ -246,7 +246,7 @@ def say(postmortem: PostMortem, by: Person, words: str) -> None:
     tell(
         postmortem.incident,
         by,
-        TimelineEntry.Kind.NOTE,
+        TimelineEntry.Kind.MOVE,
         f"{called(by)} {words}".strip(),
         postmortem.get_absolute_url(),
     )

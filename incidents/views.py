@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db.models import Case, Prefetch, Q, QuerySet, Value, When, prefetch_related_objects
+from django.db.models import Case, F, Prefetch, Q, QuerySet, Value, When, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -124,7 +124,7 @@ def show(
         "why_not_note": actions.MAY_NOTE.why_not(incident, by),
         "reviews": [{"review": review, "why_not": actions.why_not_answer(review, by)} for review in reviews],
         "contacts": EmergencyContact.objects.select_related("person"),
-        "items": incident.action_items.select_related("owner"),
+        "items": incident.action_items.select_related("owner").order_by(F("due_at").asc(nulls_first=True), "pk"),
         "item_form": item_form or ActionItemForm(),
         "postmortem": PostMortem.objects.filter(incident=incident).first(),
         "waivable": incident.severity in postmortems.WAIVABLE,

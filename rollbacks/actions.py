@@ -4,6 +4,7 @@ asks, takes the row's lock, moves through advance(), and tells the worker once i
 from __future__ import annotations
 
 import difflib
+import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from rollbacks.models import (
     Approval,
     Decision,
     DecisionRule,
+    ImportedLogEntry,
     MatrixVersion,
     Plan,
     RestorePoint,
@@ -464,3 +466,21 @@ def publish_postmortem(pk: int, *, by: Person, note: str = "") -> PostMortem:
         if said != (entry.root_cause, entry.prevention):
             explained(entry, by, *said)
     return postmortem
+
+
+@transaction.atomic
+def import_log(entries: list[ImportedLogEntry], *, by: Person, system: System | None) -> tuple[int, int]:
+    """Keep the entries of a log that was written by hand; (new ones, those that were there). All of them, or none."""
+    check(MAY_MANAGE, by, "import a rollback log")
+    take_turn()
+    assert by is not None
+    new = 0
+    for entry in entries:
+        entry.system, entry.imported_by = system, by
+        words = [entry.title, entry.at.isoformat(), entry.trigger, entry.root_cause, system.name if system else ""]
+        entry.digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
+        if not ImportedLogEntry.objects.filter(digest=entry.digest).exists():
+            entry.save(force_insert=True)
+            record(entry, "import", by=by)
+            new += 1
+    return new, len(entries) - new

@@ -19,6 +19,7 @@ from rollbacks.models import (
     ACTIVE,
     Approval,
     DecisionRule,
+    ImportedLogEntry,
     MatrixVersion,
     Plan,
     RestorePoint,
@@ -232,3 +233,10 @@ class RollbackLogEntryAdmin(ReadOnlyAdmin):
     list_select_related = ["rollback", "rollback__system"]
     search_fields = ["trigger", "root_cause", "prevention", "rollback__system__name"]
     ordering = ["-at", "-pk"]
+
+
+@admin.register(ImportedLogEntry)
+class ImportedLogEntryAdmin(ReadOnlyAdmin):
+    list_display = ["at", "title", "system", "severity", "downtime", "imported_by", "imported_at"]
+    list_select_related = ["system", "imported_by"]
+    search_fields = ["title", "trigger", "root_cause", "prevention"]

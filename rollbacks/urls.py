@@ -40,6 +40,7 @@ rollback_urls = [
 
 log_urls = [
     path("log/", log.log, name="log"),
+    path("log/imported/", log.imported, name="imported"),
     path("log/<int:pk>/explain/", log.explain, name="explain"),
 ]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rollbacks.models.log_entry import RollbackLogEntry
+from rollbacks.models.log_entry import ImportedLogEntry, RollbackLogEntry
 from rollbacks.models.matrix import Decision, DecisionRule, MatrixVersion, NoMatrix, decide
 from rollbacks.models.restore_point import RestorePoint, RestorePointState
 from rollbacks.models.rollback import ACTIVE, ENDED, Approval, Plan, Rollback, RollbackState
@@ -15,6 +15,7 @@ __all__ = [
     "DecisionRule",
     "Health",
     "HealthChange",
+    "ImportedLogEntry",
     "MatrixVersion",
     "NoMatrix",
     "Plan",

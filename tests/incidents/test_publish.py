@@ -38,7 +38,7 @@ def test_begin_makes_the_sections_and_a_second_one_comes_to_the_same(
     assert list(made.authors.all()) == [oncall]
     shown = client_for(engineer).get(page).content.decode()
     assert "What had to come together?" in shown
-    assert 'hx-trigger="input changed delay:700ms, submit"' in shown
+    assert 'hx-trigger="input delay:700ms, submit"' in shown
 
 
 def test_a_false_alarm_has_none(client_for: ClientFor, incident_in: Callable[[str], Incident], oncall: User) -> None:
