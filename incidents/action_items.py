@@ -61,7 +61,7 @@ def follow_up(*, subject: str, url: str, incident: Incident | None, requester: U
     for each in FOLLOW_UPS:
         owner = manager if each.for_manager and manager else lead if each.key == "post-mortem" else requester
         item, is_new = ActionItem.objects.get_or_create(
-            key=f"{url}{each.key}",
+            added_as=f"{url}{each.key}",
             defaults={
                 "title": each.title,
                 "term": each.term,

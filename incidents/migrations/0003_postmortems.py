@@ -117,7 +117,7 @@ class Migration(migrations.Migration):
                 ('due_at', models.DateTimeField(blank=True, null=True)),
                 ('subject', models.CharField(blank=True, help_text='what it follows from, e.g. a rollback', max_length=200)),
                 ('url', models.CharField(blank=True, max_length=200)),
-                ('key', models.CharField(help_text='what the portal added, it adds once', max_length=100, null=True, unique=True)),
+                ('added_as', models.CharField(help_text='what the portal added, it adds once', max_length=100, null=True, unique=True)),
                 ('made_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('ended_at', models.DateTimeField(null=True)),
                 ('note', models.TextField(blank=True, help_text='what was done, or why it was dropped')),

@@ -39,7 +39,7 @@ class ActionItem(StateModel):
     incident = models.ForeignKey(Incident, models.PROTECT, null=True, related_name="action_items")
     subject = models.CharField(max_length=200, blank=True, help_text="what it follows from, e.g. a rollback")
     url = models.CharField(max_length=200, blank=True)
-    key = models.CharField(max_length=100, null=True, unique=True, help_text="what the portal added, it adds once")  # noqa: DJ001 — many have none
+    added_as = models.CharField(max_length=100, null=True, unique=True, help_text="what the portal added, it adds once")  # noqa: DJ001 — many have none
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     made_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True)
