@@ -125,11 +125,15 @@ def test_the_facts_write_themselves_and_lead_to_their_rows(
 
 
 def test_the_public_one_names_nobody_and_quotes_nobody(
-    client_for: ClientFor, watched: Rollback, incident: Incident, oncall: User
+    client_for: ClientFor, watched: Rollback, incident: Incident, oncall: User, tech_lead: User
 ) -> None:
-    postmortems.begin(incident.pk, by=oncall)
+    postmortem = postmortems.begin(incident.pk, by=oncall)
     client = client_for(oncall)
     client.post(f"/incidents/{incident.pk}/post-mortem/address/", {"audience": "public"})
+    section = postmortem.sections.get(key="summary")
+    postmortems.write(section.pk, by=oncall, body="It was slow.", version=0)
+    postmortems.submit(postmortem.pk, by=oncall)
+    postmortems.publish(postmortem.pk, by=tech_lead)
     for path in ("print/", "export/"):
         shown = client.get(f"/incidents/{incident.pk}/post-mortem/{path}").content.decode()
         body = shown.split("<main", 1)[-1]
