@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from incidents.models import Incident, Review, TimelineEntry
+from incidents.models import TO_DO, Incident, IncidentState, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, transitions, why_not
@@ -113,7 +114,10 @@ def resolve(pk: int, *, by: Person, note: str = "") -> Incident:
 
 @transaction.atomic
 def close(pk: int, *, by: Person, note: str = "") -> Incident:
-    return moved(Incident.objects.locked(pk), "close", by, note)
+    incident = Incident.objects.locked(pk)
+    if incident.state == IncidentState.RESOLVED:
+        check_assigned(incident, f"{incident} cannot be closed yet")
+    return moved(incident, "close", by, note)
 
 
 @transaction.atomic
@@ -242,6 +246,14 @@ def why_not_answer(review: Review, person: Person) -> str:
     if person is not None and person.pk == review.asked_by_id:
         return "it was done at your request, and nobody reviews what they asked for"
     return MAY_REVIEW.why_not(review, person)
+
+
+def check_assigned(incident: Incident, what: str) -> None:
+    """Raises MoveRefused when an action item has no owner or no date, and says which."""
+    missing = Q(owner=None) | Q(due_at=None)
+    items = incident.action_items.filter(missing, state__in=TO_DO)
+    if named := "; ".join(f"“{item.title}” has {item.lacks}" for item in items[:10]):
+        raise MoveRefused(f"{what}: {named}. Give each an owner and a due date, or drop it with a reason.", incident)
 
 
 def check(who: Who, by: Person, what: str) -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-from django import forms
+from typing import Any
 
-from incidents.models import IncidentState, Scope, Severity
+from django import forms
+from django.contrib.auth.models import User
+
+from incidents.action_items import MAY_OWN
+from incidents.models import ActionItem, IncidentState, PostMortem, Scope, Severity
+from portal.ledger.roles import called, holders
 
 
 class DeclareForm(forms.Form):
@@ -37,3 +42,36 @@ class FilterForm(forms.Form):
         required=False, choices=[("", "Any state"), ("open", "Open"), ("late", "Late"), *IncidentState.choices]
     )
     severity = forms.ChoiceField(required=False, choices=[("", "Any severity"), *Severity.choices])
+
+
+class OwnerField(forms.ModelChoiceField):  # type: ignore[type-arg]  # Django itself takes no [User]
+    def label_from_instance(self, person: Any) -> str:
+        return called(person)
+
+
+class ActionItemForm(forms.Form):
+    title = forms.CharField(max_length=200, label="What is to be done?")
+    owner = OwnerField(User.objects.none(), required=False, empty_label="Nobody yet")
+    term = forms.ChoiceField(choices=ActionItem.Term, initial=ActionItem.Term.LONG)
+    due_at = forms.DateTimeField(
+        required=False,
+        label="Due (UTC)",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        owners = User.objects.filter(pk__in=[person.pk for role in MAY_OWN for person in holders(role)])
+        self.fields["owner"].queryset = owners.order_by("first_name", "last_name", "pk")  # type: ignore[attr-defined]
+
+
+class SectionForm(forms.Form):
+    """What a writer sends: how long it may be is said by the action, so that nothing typed is lost."""
+
+    body = forms.CharField(required=False, strip=False)
+    version = forms.IntegerField(min_value=0)
+    over = forms.IntegerField(min_value=0, required=False)  # the version that the writer has read, and saves over
+
+
+class AudienceForm(forms.Form):
+    audience = forms.ChoiceField(choices=PostMortem.Audience)

@@ -18,5 +18,12 @@ urlpatterns = [
     path("incidents/<int:pk>/reopen/", views.reopen, name="reopen"),
     path("incidents/<int:pk>/note/", views.note, name="note"),
     path("incidents/reviews/<int:pk>/answer/", views.answer_review, name="answer_review"),
+    path("incidents/<int:pk>/waive/", views.waive, name="waive"),
+    path("incidents/<int:pk>/add-item/", views.add_item, name="add_item"),
+    path("action-items/<int:pk>/", views.action_item, name="action_item"),
+    path("action-items/<int:pk>/start/", views.start_item, name="start_item"),
+    path("action-items/<int:pk>/finish/", views.finish_item, name="finish_item"),
+    path("action-items/<int:pk>/drop/", views.drop_item, name="drop_item"),
+    path("my-work/", views.my_work, name="my_work"),
     path("contacts/", views.contacts, name="contacts"),
 ]

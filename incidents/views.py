@@ -7,16 +7,28 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db.models import Case, Prefetch, Q, QuerySet, Value, When, prefetch_related_objects
+from django.db.models import Case, F, Prefetch, Q, QuerySet, Value, When, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from incidents import actions
-from incidents.forms import DeclareForm, FilterForm, NoteForm
-from incidents.models import OPEN, EmergencyContact, Incident, IncidentState, Review
+from incidents import action_items, actions, postmortems
+from incidents.forms import ActionItemForm, DeclareForm, FilterForm, NoteForm
+from incidents.models import (
+    OPEN,
+    ActionItem,
+    EmergencyContact,
+    Incident,
+    IncidentState,
+    PostMortem,
+    PostMortemState,
+    Review,
+)
 from incidents.models.incident import DECLARERS
+from portal.ledger.models import rows_of
+from portal.ledger.moves import MoveRefused
 from portal.ledger.paging import ByKeys
 from portal.ledger.roles import Role
 
@@ -89,7 +101,13 @@ def incident(request: HttpRequest, pk: int) -> HttpResponse:
     return show(request, get_object_or_404(Incident, pk=pk), NoteForm())
 
 
-def show(request: HttpRequest, incident: Incident, form: NoteForm, answering: int = 0) -> HttpResponse:
+def show(
+    request: HttpRequest,
+    incident: Incident,
+    form: NoteForm,
+    answering: int = 0,
+    item_form: ActionItemForm | None = None,
+) -> HttpResponse:
     """The page; with what was typed when it could not be taken (`answering` is the review whose form that was)."""
     by = person(request)
     # What the floors above have linked to it, by the names that they gave to the way back.
@@ -106,8 +124,18 @@ def show(request: HttpRequest, incident: Incident, form: NoteForm, answering: in
         "why_not_note": actions.MAY_NOTE.why_not(incident, by),
         "reviews": [{"review": review, "why_not": actions.why_not_answer(review, by)} for review in reviews],
         "contacts": EmergencyContact.objects.select_related("person"),
+        "items": incident.action_items.select_related("owner").order_by(F("due_at").asc(nulls_first=True), "pk"),
+        "item_form": item_form or ActionItemForm(),
+        "postmortem": PostMortem.objects.filter(incident=incident).first(),
+        "waivable": incident.severity in postmortems.WAIVABLE,
+        "why_not_waive": postmortems.why_not_waive(incident, by),
     }
-    return render(request, "incidents/incident.html", context, status=422 if form.errors else 200)
+    return render(
+        request,
+        "incidents/incident.html",
+        context,
+        status=422 if form.errors or (item_form and item_form.errors) else 200,
+    )
 
 
 def act(request: HttpRequest, pk: int, move: Callable[..., Incident], said: str) -> HttpResponse:
@@ -172,6 +200,89 @@ def answer_review(request: HttpRequest, pk: int) -> HttpResponse:
     actions.answer_review(pk, by=person(request), note=form.cleaned_data.get("note", ""))
     messages.success(request, f"The review of {review.subject} is done.")
     return redirect(review.incident or review.url)
+
+
+@require_POST
+def waive(request: HttpRequest, pk: int) -> HttpResponse:
+    incident, form = get_object_or_404(Incident, pk=pk), NoteForm(request.POST)
+    if not form.is_valid():
+        return show(request, incident, form)
+    postmortems.waive(pk, by=person(request), note=form.cleaned_data["note"])
+    messages.success(request, f"{incident} needs no post-mortem.")
+    return redirect(incident)
+
+
+# --- what is to be done ---------------------------------------------------------------------------------------------
+
+
+@require_GET
+def my_work(request: HttpRequest) -> HttpResponse:
+    """What waits for this person, across all incidents, the overdue first."""
+    by = person(request)
+    owed = Review.objects.filter(reviewed_at=None).select_related("opened_by", "incident")
+    in_review = PostMortem.objects.filter(state=PostMortemState.IN_REVIEW).select_related("incident")
+    context = {
+        "items": action_items.owned_by(by),
+        "reviews": [review for review in owed if not actions.why_not_answer(review, by)],
+        "postmortems": [each for each in in_review if not postmortems.why_not_publish(each, by)],
+        "drafts": PostMortem.objects.filter(state=PostMortemState.DRAFT, authors=by).select_related("incident"),
+    }
+    return render(request, "incidents/my_work.html", context)
+
+
+@require_POST
+def add_item(request: HttpRequest, pk: int) -> HttpResponse:
+    incident, form = get_object_or_404(Incident, pk=pk), ActionItemForm(request.POST)
+    if not form.is_valid():
+        return show(request, incident, NoteForm(), item_form=form)
+    item = action_items.add_item(incident_pk=pk, by=person(request), **form.cleaned_data)
+    messages.success(request, f"“{item.title}” is on the list.")
+    return redirect(f"{incident.get_absolute_url()}#to-do")
+
+
+@require_http_methods(["GET", "POST"])
+def action_item(request: HttpRequest, pk: int) -> HttpResponse:
+    """One item, and the form that changes it."""
+    item = get_object_or_404(ActionItem.objects.select_related("owner", "incident", "made_by"), pk=pk)
+    known = {name: getattr(item, name) for name in ("title", "owner", "term", "due_at")}
+    form = ActionItemForm(request.POST or None, initial=known)
+    if request.method == "POST" and form.is_valid():
+        action_items.change_item(pk, by=person(request), **form.cleaned_data)
+        messages.success(request, f"{item} is changed.")
+        return redirect(item)
+    context = {
+        "item": item,
+        "form": form,
+        "why_not": actions.MAY_NOTE.why_not(item, person(request)),
+        "history": rows_of(item).order_by("number"),
+    }
+    return render(request, "incidents/action_item.html", context, status=422 if form.errors else 200)
+
+
+def act_on_item(request: HttpRequest, pk: int, move: Callable[..., ActionItem], said: str) -> HttpResponse:
+    item, form = get_object_or_404(ActionItem, pk=pk), NoteForm(request.POST)
+    if not form.is_valid():
+        raise MoveRefused("The note is too long: at most 4000 characters are kept.", item)
+    item = move(pk, by=person(request), note=form.cleaned_data["note"])
+    messages.success(request, f"“{item.title}” {said}.")
+    back = request.POST.get("next", "")
+    here = url_has_allowed_host_and_scheme(back, allowed_hosts=None)
+    return redirect(back if here else item.get_absolute_url())
+
+
+@require_POST
+def start_item(request: HttpRequest, pk: int) -> HttpResponse:
+    return act_on_item(request, pk, action_items.start, "is in progress")
+
+
+@require_POST
+def finish_item(request: HttpRequest, pk: int) -> HttpResponse:
+    return act_on_item(request, pk, action_items.finish, "is done")
+
+
+@require_POST
+def drop_item(request: HttpRequest, pk: int) -> HttpResponse:
+    return act_on_item(request, pk, action_items.drop, "is dropped")
 
 
 # --- whom to reach --------------------------------------------------------------------------------------------------

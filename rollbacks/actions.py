@@ -4,6 +4,7 @@ asks, takes the row's lock, moves through advance(), and tells the worker once i
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from incidents import actions as incidents
-from incidents.models import OPEN, Incident, Review, Scope, Severity
+from incidents import postmortems
+from incidents.models import OPEN, Incident, PostMortem, Review, Scope, Severity
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, who_may, why_not
 from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
@@ -23,6 +25,7 @@ from rollbacks.models import (
     ChecklistTick,
     Decision,
     DecisionRule,
+    ImportedLogEntry,
     MatrixVersion,
     Plan,
     RestorePoint,
@@ -36,7 +39,7 @@ from rollbacks.models import (
 )
 from rollbacks.models.log_entry import UNKNOWN
 from rollbacks.procedures import ROLLBACKS
-from rollbacks.runner import tell
+from rollbacks.runner import follow_up, tell
 from rollbacks.tasks import hint, refresh_soon, tend_soon, verify_soon
 from rollbacks.tools import ToolError, manifest
 
@@ -400,6 +403,7 @@ def complete(pk: int, *, by: Person, note: str) -> Rollback:
     need(rollback, note, "Say why the watch can end early.")
     advance(rollback, "complete", by=by, note=note)
     tell(rollback, f"{called(by)} completed {rollback} before its watch was over: {note}")
+    follow_up(rollback)
     return rollback
 
 
@@ -457,6 +461,7 @@ def settle(pk: int, *, by: Person, note: str) -> Rollback:
         },
     )
     tell(rollback, f"{called(by)} finished {rollback} by hand: {note}")
+    follow_up(rollback)
     return rollback
 
 
@@ -518,9 +523,43 @@ def explain(pk: int, *, by: Person, root_cause: str, prevention: str) -> Rollbac
     """Root cause and prevention of a log entry; the ledger keeps what stood there before."""
     check(MAY_REQUEST, by, "explain a log entry")
     take_turn()
-    entry = RollbackLogEntry.objects.select_for_update().get(pk=pk)
+    return explained(RollbackLogEntry.objects.select_for_update().get(pk=pk), by, root_cause, prevention)
+
+
+def explained(entry: RollbackLogEntry, by: Person, root_cause: str, prevention: str) -> RollbackLogEntry:
     before = {"root_cause": entry.root_cause, "prevention": entry.prevention}
     entry.root_cause, entry.prevention = root_cause.strip() or UNKNOWN, prevention.strip() or UNKNOWN
     entry.save()
     record(entry.rollback, "explain", by=by, before=before)
     return entry
+
+
+@transaction.atomic
+def publish_postmortem(pk: int, *, by: Person, note: str = "") -> PostMortem:
+    """Publish, and let the log say what was found: what stood there before, the ledger keeps."""
+    postmortem = postmortems.publish(pk, by=by, note=note)
+    found = dict(postmortem.sections.values_list("key", "body"))
+    entries = RollbackLogEntry.objects.select_for_update().filter(rollback__incident=postmortem.incident_id)
+    for entry in entries.order_by("pk"):
+        said = found.get("causes", "") or entry.root_cause, found.get("prevention", "") or entry.prevention
+        if said != (entry.root_cause, entry.prevention):
+            explained(entry, by, *said)
+    return postmortem
+
+
+@transaction.atomic
+def import_log(entries: list[ImportedLogEntry], *, by: Person, system: System | None) -> tuple[int, int]:
+    """Keep the entries of a log that was written by hand; (new ones, those that were there). All of them, or none."""
+    check(MAY_MANAGE, by, "import a rollback log")
+    take_turn()
+    assert by is not None
+    new = 0
+    for entry in entries:
+        entry.system, entry.imported_by = system, by
+        words = [entry.title, entry.at.isoformat(), entry.trigger, entry.root_cause, system.name if system else ""]
+        entry.digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
+        if not ImportedLogEntry.objects.filter(digest=entry.digest).exists():
+            entry.save(force_insert=True)
+            record(entry, "import", by=by)
+            new += 1
+    return new, len(entries) - new

@@ -24,6 +24,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from incidents import action_items
 from incidents import actions as incidents
 from incidents.models import Review
 from portal.ledger.models import record, rows_of, take_turn
@@ -620,6 +621,7 @@ def restored(mine: Claim, run: Run) -> bool:
         forgive(rollback)
         advance(rollback, "restore", by=None)
         tell(rollback, f"{rollback} was undone: {rollback.system} is as it was found.")
+        follow_up(rollback)
     return False
 
 
@@ -716,6 +718,16 @@ def tell(rollback: Rollback, text: str, move: str = "") -> None:
         incidents.carry(rollback.incident_id, move, note=text, url=rollback.get_absolute_url())
 
 
+def follow_up(rollback: Rollback) -> None:
+    """It has ended: the guide's Post-Rollback Actions appear, each with an owner and a due time."""
+    action_items.follow_up(
+        subject=f"{rollback} of {rollback.system}",
+        url=rollback.get_absolute_url(),
+        incident=rollback.incident,
+        requester=rollback.requested_by,
+    )
+
+
 def expire() -> list[Rollback]:
     """Ends what nobody decided, and what no worker started, in its time."""
     late = Rollback.objects.filter(
@@ -795,6 +807,7 @@ def watch(
         elif health != Health.UNHEALTHY and rollback.watch_until and asked >= rollback.watch_until:
             advance(rollback, "complete", by=None, note="the watch is over, and health held")
             tell(rollback, f"{rollback} is complete: {rollback.system} stayed healthy through the watch.")
+            follow_up(rollback)
 
 
 def keep_sample(rollback: Rollback, seen: probe.Health, asked: datetime, began: datetime) -> None:

@@ -19,7 +19,16 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ["portal.ledger", "incidents", "rollbacks", "portal"]
 ROOMS = {  # within a floor; what stands in one line may know each other
     "portal.ledger": ["apps paging roles triggers", "models migrations", "moves", "machines", "admin management"],
-    "incidents": ["apps", "models migrations", "actions", "forms", "views", "urls admin"],
+    "incidents": [
+        "apps prose",
+        "models migrations",
+        "actions",
+        "action_items",
+        "postmortems",
+        "forms",
+        "views",
+        "urls admin",
+    ],
     "rollbacks": [
         "apps tools",
         "procedures",
@@ -29,7 +38,7 @@ ROOMS = {  # within a floor; what stands in one line may know each other
         "runner",
         "tasks",
         "actions",
-        "people log_format",
+        "people log_format facts",
         "forms",
         "views",
         "urls admin management",

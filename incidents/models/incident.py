@@ -62,6 +62,19 @@ def reviewed(incident: Any) -> bool:
     return not incident.reviews.filter(reviewed_at=None).exists()
 
 
+def looked_back(incident: Any) -> bool:
+    """It has no published post-mortem: write one and let somebody else publish it; for Medium and Low a Tech Lead may
+    waive it."""
+    postmortem = getattr(incident, "postmortem", None)
+    return hasattr(incident, "waiver") or (postmortem is not None and postmortem.published_at is not None)
+
+
+def assigned(incident: Any) -> bool:
+    """An action item has no owner or no due date: give it both, or drop it with a reason."""
+    lacking = models.Q(owner=None) | models.Q(due_at=None)
+    return not incident.action_items.filter(lacking, state__in=["open", "in_progress"]).exists()
+
+
 class Incident(StateModel):
     title = models.CharField(max_length=200)
     summary = models.TextField(blank=True)
@@ -131,7 +144,7 @@ class Incident(StateModel):
         IncidentState.RESOLVED,
         IncidentState.CLOSED,
         permission=at_least(Role.ENGINEER),
-        conditions=[reviewed],
+        conditions=[reviewed, looked_back, assigned],
     )
     def close(self) -> None:
         self.closed_at = timezone.now()
