@@ -141,7 +141,7 @@ class Stack:
 
 def portal_stack(port: int, *, with_sample: bool = True, environment: Mapping[str, str] | None = None) -> Stack:
     """The whole portal of these settings on that port. NoBrokerError when there is no broker to start."""
-    parts = [worker(), watcher(), scheduler(), web(port)]
+    parts = [worker(), watcher(), notifier(), scheduler(), web(port)]
     if not settings.REDIS_URL:
         parts.insert(0, broker())
     if with_sample:
@@ -169,6 +169,11 @@ def worker() -> Part:
 def watcher() -> Part:
     """A worker of its own for sweeps and health: they must not wait behind two long runs."""
     return celery_worker("watcher", 1, f"portal,watch.{settings.HOST}")
+
+
+def notifier() -> Part:
+    """A worker of its own for messages: a mail server that hangs must delay neither a sweep nor a rollback."""
+    return celery_worker("notifier", 2, "notify")
 
 
 def celery_worker(name: str, concurrency: int, queues: str) -> Part:
