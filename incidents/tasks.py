@@ -1,4 +1,4 @@
-"""Celery as a door to the outbox. A hint may be lost, late, or come twice: the rows are the truth, and beat asks too."""
+"""Celery as a door to the outbox. A hint may be lost, late, or come twice: the rows are the truth; beat asks too."""
 
 from __future__ import annotations
 
