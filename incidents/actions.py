@@ -193,11 +193,11 @@ def news(incident: Incident, event: Event, by: Person, text: str) -> None:
     systems = [system.name for system in incident.systems.all()]
     people, emails = notify.subscribers(systems=systems, severity=incident.severity)
     people += [each for each in (incident.declared_by, incident.acknowledged_by) if each]
-    if event == Event.DECLARED:
-        people += holders(Role.ON_CALL)
-    else:
-        notify.supersede(f"incident-{incident.pk}-{Event.DECLARED}")
     cause = notify.cause_of(incident)
+    if cause.move in ("declare", "reopen"):
+        people += holders(Role.ON_CALL)
+    elif event == Event.MOVED:  # somebody is at it; a status update is no reason not to call people
+        notify.supersede(f"incident-{incident.pk}-{Event.DECLARED}")
     notify.put(
         event,
         key=f"ledger:{cause.number}",

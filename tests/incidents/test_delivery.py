@@ -144,7 +144,7 @@ def test_a_request_that_was_decided_is_not_announced_late(mailbox: Mailbox, tech
     assert {each.person for each in wanted} == {tech_lead}
     rollbacks.approve(planned.pk, by=tech_lead)
     delivery.deliver()
-    assert {each.state for each in wanted} == {"superseded"}
+    assert {each.state for each in wanted.all()} == {"superseded"}
     said = [mail["Subject"] for mail in mailbox.mails]
     assert f"[High] Rollback {planned.pk} of agents is decided" in said
     assert not [each for each in said if "waits for your approval" in each]
@@ -297,3 +297,23 @@ def test_the_heartbeat_beats_only_while_all_is_well(
     clock.shift(600)
     assert "has not looked since" in auditor.alarm()[0]
     assert DeliveryState.PENDING in states()
+
+
+def test_a_status_update_does_not_keep_the_first_call_from_who_is_on_call(
+    mailbox: Mailbox, oncall: User, manager: User
+) -> None:
+    incident = actions.declare(by=manager, title="500", severity="high", scope="multiple")
+    actions.update(incident.pk, by=manager, text="We look for somebody.")
+    delivery.deliver()
+    assert mailbox.to == ["oncall@example.org"]
+
+
+def test_a_reopened_incident_calls_who_is_on_call(
+    mailbox: Mailbox, incident_in: IncidentIn, oncall: User, oncall2: User
+) -> None:
+    incident = incident_in("resolved")
+    delivery.deliver()
+    mailbox.mails.clear()
+    actions.reopen(incident.pk, by=oncall, note="It is back")
+    delivery.deliver()
+    assert mailbox.to == ["oncall2@example.org"]
