@@ -11,11 +11,12 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from incidents.models import TO_DO, Incident, IncidentState, Review, TimelineEntry
+from incidents import notify
+from incidents.models import TO_DO, Event, Incident, IncidentState, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, transitions, why_not
-from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Person, Role, Who, at_least, called
+from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Person, Role, Who, at_least, called, holders
 
 MAY_NOTE = EVERYBODY_AT_WORK
 MAY_REVIEW = at_least(Role.TECH_LEAD)
@@ -87,6 +88,7 @@ def declare(*, by: Person, title: str, severity: str, scope: str, summary: str =
     )
     born(incident, "declare", by=by, note=title, severity=severity, scope=scope)
     tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} declared the incident.")
+    news(incident, Event.DECLARED, by, f"{called(by)} declared it. {summary}".strip())
     return incident
 
 
@@ -136,7 +138,9 @@ def moved(incident: Incident, name: str, by: Person, note: str) -> Incident:
     if verb.asks and not note and not why_not(incident, name, by):
         raise MoveRefused(verb.asks, incident)
     advance(incident, name, by=by, note=note)
-    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} {verb.said}. {note}".strip())
+    said = f"{called(by)} {verb.said}. {note}".strip()
+    tell(incident, by, TimelineEntry.Kind.MOVE, said)
+    news(incident, Event.MOVED, by, said)
     return incident
 
 
@@ -150,6 +154,7 @@ def carry(incident_pk: int, move: str, *, note: str = "", url: str = "") -> Inci
     if move and not why_not(incident, move, None):
         advance(incident, move, by=None, note=note)
         note = note or f"The portal {VERBS[move].said}."
+        news(incident, Event.MOVED, None, note)
     if note:
         tell(incident, None, TimelineEntry.Kind.ROLLBACK, note, url)
     return incident
@@ -170,6 +175,46 @@ def note(
         raise MoveRefused("The note is empty: say what you did, saw or decided.", incident)
     record(incident, "note", by=by, note=text.strip())
     return tell(incident, by, kind, text.strip(), url)
+
+
+@transaction.atomic
+def update(incident_pk: int, *, by: Person, text: str) -> TimelineEntry:
+    """A status update: the commander's words, to the timeline and to everybody who has subscribed."""
+    check(MAY_NOTE, by, "write a status update")
+    incident = Incident.objects.locked(incident_pk)
+    if not text.strip():
+        raise MoveRefused(
+            "The update is empty: say what is known, what is being done, and when you write next.", incident
+        )
+    record(incident, "update", by=by, note=text.strip())
+    news(incident, Event.UPDATE, by, f"{called(by)}: {text.strip()}")
+    return tell(incident, by, TimelineEntry.Kind.UPDATE, text.strip())
+
+
+def news(incident: Incident, event: Event, by: Person, text: str) -> None:
+    """Who hears of it: who declared and who acknowledged it, the subscribers, and (of a new one, or one that is open
+    again) everybody on call. Nobody hears of their own deed."""
+    systems = [system.name for system in incident.systems.all()]
+    people, emails = notify.subscribers(systems=systems, severity=incident.severity)
+    people += [each for each in (incident.declared_by, incident.acknowledged_by) if each]
+    cause = notify.cause_of(incident)
+    if cause.move in ("declare", "reopen"):
+        people += holders(Role.ON_CALL)
+    elif event == Event.MOVED:  # somebody is at it; a status update is no reason not to call people
+        notify.supersede(f"incident-{incident.pk}-{Event.DECLARED}")
+    notify.put(
+        event,
+        key=f"ledger:{cause.number}",
+        cause=cause,
+        to=[person for person in people if person != by],
+        emails=emails,
+        topic=f"incident-{incident.pk}-{event}",
+        incident=incident,
+        severity=incident.severity,
+        subject=f"[{incident.get_severity_display()}] {incident}: {incident.title}",
+        text=text,
+        url=incident.get_absolute_url(),
+    )
 
 
 def tell(incident: Incident, by: Person, kind: str, text: str, url: str = "") -> TimelineEntry:

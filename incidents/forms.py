@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib.auth.models import User
 
 from incidents.action_items import MAY_OWN
-from incidents.models import ActionItem, IncidentState, PostMortem, Scope, Severity
+from incidents.models import ActionItem, DeliveryState, IncidentState, PostMortem, Scope, Severity, Way
+from incidents.models.notification import WANTABLE
 from portal.ledger.roles import called, holders
 
 
@@ -75,3 +77,54 @@ class SectionForm(forms.Form):
 
 class AudienceForm(forms.Form):
     audience = forms.ChoiceField(choices=PostMortem.Audience)
+
+
+class ChannelForm(forms.Form):
+    way = forms.ChoiceField(choices=[(Way.EMAIL.value, Way.EMAIL.label), (Way.APPRISE.value, Way.APPRISE.label)])
+    label = forms.CharField(max_length=60, label="Name", help_text="as you call it: phone, team chat")
+    address = forms.CharField(
+        max_length=500,
+        help_text="a mail address, or the Apprise address of a service (slack://…, msteams://…, ntfy://…, matrix://…); "
+        "it is never shown again",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
+class WishesForm(forms.Form):
+    events = forms.MultipleChoiceField(
+        choices=WANTABLE, required=False, widget=forms.CheckboxSelectMultiple, label="Tell me when"
+    )
+    severities = forms.MultipleChoiceField(
+        choices=Severity, required=False, widget=forms.CheckboxSelectMultiple, label="and it is"
+    )
+    quiet_from = forms.TimeField(required=False, widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"))
+    quiet_to = forms.TimeField(required=False, widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"))
+    zone = forms.CharField(max_length=60, label="Time zone", help_text="as in Europe/Stockholm")
+
+    def clean_zone(self) -> str:
+        zone = str(self.cleaned_data["zone"])
+        if zone not in available_timezones():
+            raise forms.ValidationError("Nobody knows this time zone: write it as Europe/Stockholm or UTC.")
+        return zone
+
+    def clean(self) -> dict[str, Any]:
+        wanted = super().clean() or {}
+        if (wanted.get("quiet_from") is None) != (wanted.get("quiet_to") is None):
+            raise forms.ValidationError("Say when the quiet hours begin and when they end, or neither.")
+        return wanted
+
+
+class SubscribeForm(forms.Form):
+    system = forms.CharField(max_length=80, required=False, help_text="the name of a system")
+    severity = forms.ChoiceField(choices=[("", "–"), *Severity.choices], required=False, label="or a severity")
+    email = forms.EmailField(required=False, label="for this mail address", help_text="empty: for yourself")
+
+    def clean(self) -> dict[str, Any]:
+        wanted = super().clean() or {}
+        if bool(wanted.get("system")) == bool(wanted.get("severity")):
+            raise forms.ValidationError("Choose a system or a severity, one of them.")
+        return wanted
+
+
+class DeliveryFilterForm(forms.Form):
+    state = forms.ChoiceField(required=False, choices=[("", "Any state"), *DeliveryState.choices])

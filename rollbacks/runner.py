@@ -30,7 +30,7 @@ from incidents.models import Review
 from portal.ledger.models import record, rows_of, take_turn
 from portal.ledger.moves import advance, born
 from portal.ledger.roles import holds, titles
-from rollbacks import keeping
+from rollbacks import keeping, notices
 from rollbacks.heartbeat import Heartbeat, masked
 from rollbacks.models import (
     ACTIVE,
@@ -269,6 +269,7 @@ def approve_at_once(rollback: Rollback) -> None:
     vote = Approval.Vote.APPROVE
     Approval.objects.create(plan=plan, voter=requester, vote=vote, roles=titles(requester), reason="Immediate rule")
     advance(rollback, "approve", by=requester, note="Immediate rule: approved with the request")
+    tell(rollback, f"{rollback} was approved with its request: Immediate rule.")
     open_review(rollback, Review.Kind.IMMEDIATE)
 
 
@@ -713,9 +714,10 @@ def forgive(rollback: Rollback) -> None:
 
 
 def tell(rollback: Rollback, text: str, move: str = "") -> None:
-    """The incident moves with its rollback, and its timeline tells the story."""
+    """The incident moves with its rollback, its timeline tells the story, and those hear of it whom it concerns."""
     if rollback.incident_id:
         incidents.carry(rollback.incident_id, move, note=text, url=rollback.get_absolute_url())
+    notices.about(rollback, text)
 
 
 def follow_up(rollback: Rollback) -> None:

@@ -79,6 +79,7 @@ def _no_broker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
     """Hints go nowhere: a test calls the runner itself. Tests with real workers are separate processes."""
     if "real_broker" not in request.keywords:
         monkeypatch.setattr("rollbacks.tasks.send", lambda *args, **kwargs: True)
+        monkeypatch.setattr("incidents.tasks.send", lambda *args, **kwargs: True)
 
 
 # --- people ---------------------------------------------------------------------------------------------------------

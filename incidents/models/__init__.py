@@ -3,6 +3,18 @@ from __future__ import annotations
 from incidents.models.action_item import TO_DO, ActionItem, ActionItemState
 from incidents.models.contact import EmergencyContact
 from incidents.models.incident import OPEN, Incident, IncidentState, Scope, Severity
+from incidents.models.notification import (
+    Attempt,
+    Audit,
+    Channel,
+    DeliveryState,
+    Event,
+    Message,
+    Notification,
+    Preference,
+    Subscription,
+    Way,
+)
 from incidents.models.postmortem import (
     Comment,
     PostMortem,
@@ -20,18 +32,28 @@ __all__ = [
     "TO_DO",
     "ActionItem",
     "ActionItemState",
+    "Attempt",
+    "Audit",
+    "Channel",
     "Comment",
+    "DeliveryState",
     "EmergencyContact",
+    "Event",
     "Incident",
     "IncidentState",
+    "Message",
+    "Notification",
     "PostMortem",
     "PostMortemSection",
     "PostMortemState",
+    "Preference",
     "Review",
     "Revision",
     "Scope",
     "SectionTemplate",
     "Severity",
+    "Subscription",
     "TimelineEntry",
     "Waiver",
+    "Way",
 ]

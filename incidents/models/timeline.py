@@ -13,6 +13,7 @@ class TimelineEntry(models.Model):
     class Kind(models.TextChoices):
         MOVE = "move", "Move"
         NOTE = "note", "Note"
+        UPDATE = "update", "Status update"
         ROLLBACK = "rollback", "Rollback"
         HEALTH = "health", "Health"
 
