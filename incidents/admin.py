@@ -20,7 +20,7 @@ class DeclaredFilter(PeriodFilter):
 
 @admin.register(Incident)
 class IncidentAdmin(ReadOnlyAdmin):
-    list_display = ["__str__", "title", "severity", "scope", "state", "declared_by", "declared_at", "closed_at"]
+    list_display = ["__str__", "title", "severity", "scope", "state", "declarer", "declared_at", "closed_at"]
     list_filter = [DeclaredFilter, "state", "severity", "scope"]
     list_select_related = ["declared_by"]
     search_fields = ["title", "summary"]

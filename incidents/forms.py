@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 
-from incidents.models import IncidentState, Scope, Severity
+from incidents.arrivals import SYSTEM_LABELS
+from incidents.models import IncidentState, Scope, Severity, Source
+from incidents.models.source import known_severities
 
 
 class DeclareForm(forms.Form):
@@ -37,3 +41,35 @@ class FilterForm(forms.Form):
         required=False, choices=[("", "Any state"), ("open", "Open"), ("late", "Late"), *IncidentState.choices]
     )
     severity = forms.ChoiceField(required=False, choices=[("", "Any severity"), *Severity.choices])
+
+
+class SourceForm(forms.ModelForm[Source]):
+    class Meta:
+        model = Source
+        fields = ["name", "kind", "severity", "scope", "system_label", "severities", "enabled"]
+        labels = {
+            "severity": "Severity, else",
+            "scope": "Scope, else",
+            "enabled": "Switched on",
+        }
+        help_texts = {
+            "name": "part of its address: letters, digits and hyphens",
+            "severity": "when a message names none that is known",
+            "scope": "when a message has no label “scope”",
+            "system_label": "the label that names the system; empty: what is usual for this kind",
+            "severities": 'its own words, as {"sev1": "critical"}; the usual ones are known',
+        }
+        widgets = {"severities": forms.Textarea(attrs={"rows": 2, "class": "machine", "spellcheck": "false"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["system_label"].required = False
+
+    def clean_system_label(self) -> str:
+        return self.cleaned_data["system_label"] or SYSTEM_LABELS.get(self.cleaned_data.get("kind", ""), "system")
+
+    def clean_severities(self) -> dict[str, str]:
+        """Words are compared in lower case."""
+        given = self.cleaned_data["severities"] or {}
+        known_severities(given)
+        return {str(word).lower(): value for word, value in given.items()}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from incidents import views
+from incidents import views, views_sources
 
 app_name = "incidents"
 urlpatterns = [
@@ -18,5 +18,8 @@ urlpatterns = [
     path("incidents/<int:pk>/reopen/", views.reopen, name="reopen"),
     path("incidents/<int:pk>/note/", views.note, name="note"),
     path("incidents/reviews/<int:pk>/answer/", views.answer_review, name="answer_review"),
+    path("sources/", views_sources.sources, name="sources"),
+    path("sources/<slug:name>/", views_sources.source, name="source"),
+    path("sources/<slug:name>/rotate/", views_sources.rotate, name="rotate"),
     path("contacts/", views.contacts, name="contacts"),
 ]

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from incidents import actions
+from incidents.arriving import over_alerts
 from incidents.forms import DeclareForm, FilterForm, NoteForm
 from incidents.models import OPEN, EmergencyContact, Incident, IncidentState, Review
 from incidents.models.incident import DECLARERS
@@ -103,6 +104,8 @@ def show(request: HttpRequest, incident: Incident, form: NoteForm, answering: in
         "timeline_is_cut": len(timeline) > LINES,
         "form": form,
         "answering": answering,
+        "alerts": incident.alerts.select_related("source"),
+        "over": over_alerts(incident),
         "why_not_note": actions.MAY_NOTE.why_not(incident, by),
         "reviews": [{"review": review, "why_not": actions.why_not_answer(review, by)} for review in reviews],
         "contacts": EmergencyContact.objects.select_related("person"),

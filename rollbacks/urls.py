@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rollbacks.views import log, rollbacks, systems
+from rollbacks.views import arrivals, log, rollbacks, systems
 
 app_name = "rollbacks"
 
@@ -43,4 +43,9 @@ log_urls = [
     path("log/<int:pk>/explain/", log.explain, name="explain"),
 ]
 
-urlpatterns = system_urls + restore_point_urls + rollback_urls + log_urls
+arrival_urls = [
+    path("in/<slug:name>/", arrivals.arrive, name="arrive"),
+    path("in/<slug:name>/<str:token>/", arrivals.arrive, name="arrive_by_address"),
+]
+
+urlpatterns = system_urls + restore_point_urls + rollback_urls + log_urls + arrival_urls

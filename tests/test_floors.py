@@ -19,7 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ["portal.ledger", "incidents", "rollbacks", "portal"]
 ROOMS = {  # within a floor; what stands in one line may know each other
     "portal.ledger": ["apps paging roles triggers", "models migrations", "moves", "machines", "admin management"],
-    "incidents": ["apps", "models migrations", "actions", "forms", "views", "urls admin"],
+    "incidents": [
+        "apps arrivals on_call",
+        "models migrations",
+        "actions",
+        "arriving duty",
+        "forms",
+        "views views_sources views_on_call",
+        "urls admin management",
+    ],
     "rollbacks": [
         "apps tools",
         "procedures",

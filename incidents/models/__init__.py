@@ -3,6 +3,20 @@ from __future__ import annotations
 from incidents.models.contact import EmergencyContact
 from incidents.models.incident import OPEN, Incident, IncidentState, Scope, Severity
 from incidents.models.review import Review
+from incidents.models.source import Alert, Refusal, Source, Tally
 from incidents.models.timeline import TimelineEntry
 
-__all__ = ["OPEN", "EmergencyContact", "Incident", "IncidentState", "Review", "Scope", "Severity", "TimelineEntry"]
+__all__ = [
+    "OPEN",
+    "Alert",
+    "EmergencyContact",
+    "Incident",
+    "IncidentState",
+    "Refusal",
+    "Review",
+    "Scope",
+    "Severity",
+    "Source",
+    "Tally",
+    "TimelineEntry",
+]
