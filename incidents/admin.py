@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from incidents.models import EmergencyContact, Incident, Review, TimelineEntry
+from incidents.models import EmergencyContact, Incident, Review, Rotation, TimelineEntry, Turn
 from portal.ledger.admin import PeriodFilter, ReadOnlyAdmin, RecordedAdmin
 
 
@@ -12,6 +12,17 @@ class EmergencyContactAdmin(RecordedAdmin):
     list_filter = ["role"]
     list_select_related = ["person"]
     search_fields = ["duty", "phone", "email", "person__username", "person__last_name"]
+
+
+class TurnInline(admin.TabularInline[Turn, Rotation]):
+    model = Turn
+    extra = 1
+
+
+@admin.register(Rotation)
+class RotationAdmin(RecordedAdmin):
+    list_display = ["name", "covers", "days", "weekday", "handover", "time_zone", "starts"]
+    inlines = [TurnInline]
 
 
 class DeclaredFilter(PeriodFilter):

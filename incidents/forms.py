@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django import forms
+from django.contrib.auth.models import User
 
 from incidents.arrivals import SYSTEM_LABELS
-from incidents.models import IncidentState, Scope, Severity, Source
+from incidents.models import IncidentState, Rotation, Scope, Severity, Source
+from incidents.models.on_call import known_zone
 from incidents.models.source import known_severities
+from portal.ledger.roles import called
 
 
 class DeclareForm(forms.Form):
@@ -73,3 +77,40 @@ class SourceForm(forms.ModelForm[Source]):
         given = self.cleaned_data["severities"] or {}
         known_severities(given)
         return {str(word).lower(): value for word, value in given.items()}
+
+
+class OverrideForm(forms.Form):
+    """Times are typed as on the wall where the rotation is."""
+
+    person = forms.ModelChoiceField(User.objects.none(), empty_label=None)
+    start = forms.DateTimeField(label="From", widget=forms.DateTimeInput({"type": "datetime-local"}))
+    end = forms.DateTimeField(label="Until", widget=forms.DateTimeInput({"type": "datetime-local"}))
+    note = forms.CharField(max_length=200, required=False)
+
+    def __init__(self, rotation: Rotation, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.zone = ZoneInfo(rotation.time_zone)
+        people = self.fields["person"]
+        people.queryset = User.objects.filter(is_active=True, groups__isnull=False).distinct().order_by("last_name")  # type: ignore[attr-defined]
+        people.label_from_instance = called  # type: ignore[attr-defined]
+        for name in ("start", "end"):
+            self.fields[name].help_text = f"{rotation.time_zone} time"
+
+    def clean(self) -> dict[str, Any]:
+        """Read in UTC by Django; meant in the rotation's zone."""
+        for name in ("start", "end"):
+            if at := self.cleaned_data.get(name):
+                self.cleaned_data[name] = at.replace(tzinfo=self.zone)
+        return self.cleaned_data
+
+
+class SwapForm(forms.Form):
+    one = forms.DateTimeField()
+    other = forms.DateTimeField()
+
+
+class CalendarForm(forms.Form):
+    file = forms.FileField(label="Calendar file (.ics)", help_text="each event in it is a time at which you are away")
+    time_zone = forms.CharField(
+        max_length=60, initial="UTC", validators=[known_zone], help_text="of events that name none, e.g. Europe/Berlin"
+    )

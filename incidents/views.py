@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from incidents import actions
+from incidents import actions, duty
 from incidents.arriving import over_alerts
 from incidents.forms import DeclareForm, FilterForm, NoteForm
 from incidents.models import OPEN, EmergencyContact, Incident, IncidentState, Review
@@ -109,6 +109,7 @@ def show(request: HttpRequest, incident: Incident, form: NoteForm, answering: in
         "why_not_note": actions.MAY_NOTE.why_not(incident, by),
         "reviews": [{"review": review, "why_not": actions.why_not_answer(review, by)} for review in reviews],
         "contacts": EmergencyContact.objects.select_related("person"),
+        "watches": duty.watches(),
     }
     return render(request, "incidents/incident.html", context, status=422 if form.errors else 200)
 
@@ -189,7 +190,9 @@ def contacts(request: HttpRequest) -> HttpResponse:
             if group.name in members:
                 members[group.name].append(member)
     context = {
-        "contacts": EmergencyContact.objects.select_related("person"),
+        "contacts": EmergencyContact.objects.select_related("person").prefetch_related("deputies"),
+        "watches": duty.watches(),
+        "why_not_verify": duty.MAY_VERIFY.why_not(None, person(request)),
         "members": members,
         "may_edit": person(request).is_staff and person(request).has_perm("incidents.change_emergencycontact"),
     }

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -307,7 +307,9 @@ def proposals(incident: Incident) -> list[Proposal]:
         system=OuterRef("pk"), bad=False, kind=RestorePoint.Kind.BACKUP, state__in=GOOD
     )  # fmt: skip
     active = Rollback.objects.filter(system=OuterRef("pk"), state__in=ACTIVE)
-    systems = incident.systems.filter(~Exists(active), retired=False).annotate(good=Subquery(good.values("tag")[:1]))
+    systems: QuerySet[Any] = incident.systems.filter(~Exists(active), retired=False).annotate(
+        good=Subquery(good.values("tag")[:1])
+    )
     for system in systems.exclude(good=None) if rule else []:
         assert rule is not None
         words = {"procedure": rule.procedure, "to": system.good, "incident": incident.pk}

@@ -20,7 +20,7 @@ FLOORS = ["portal.ledger", "incidents", "rollbacks", "portal"]
 ROOMS = {  # within a floor; what stands in one line may know each other
     "portal.ledger": ["apps paging roles triggers", "models migrations", "moves", "machines", "admin management"],
     "incidents": [
-        "apps arrivals on_call",
+        "apps arrivals on_call calendars",
         "models migrations",
         "actions",
         "arriving duty",

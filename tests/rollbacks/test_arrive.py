@@ -164,7 +164,7 @@ def test_over_is_proposed_and_not_done(send: Callable[..., Any], client_for: Cli
     assert (
         "watch says that it is over</h2>" not in client_for(oncall).get(f"/incidents/{incident.pk}/").content.decode()
     )
-    assert incident.timeline.last().text == "watch says that it is back."  # type: ignore[union-attr]
+    assert incident.timeline.last().text == "watch says that it is back."
 
 
 def test_over_what_never_was_declares_nothing(send: Callable[..., Any]) -> None:
