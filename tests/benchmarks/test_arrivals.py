@@ -48,7 +48,7 @@ def told(seconds: list[float]) -> None:
     text = f"""
 {A_MINUTE:,} messages a minute of one source, {len(seconds):,} in all, {KEYS} troubles and their repeats, over HTTP to
 one uvicorn process, with three years of use in the database. From when a message was due to the last byte of its
-answer: half within {p50:.0f} ms, 95 % within {p95:.0f} ms, the slowest {max(seconds) * 1000:.0f} ms. Promised: 95 % within
-{LIMIT * 1000:.0f} ms.
+answer: half within {p50:.0f} ms, 95 % within {p95:.0f} ms, the slowest {max(seconds) * 1000:.0f} ms. Promised: 95 %
+within {LIMIT * 1000:.0f} ms.
 """
     report.tell("The arrivals", text, where=report.machine(report.sqlite()))
