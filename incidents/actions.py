@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from incidents import notify
-from incidents.models import TO_DO, Event, Incident, IncidentState, Review, TimelineEntry
+from incidents.models import TO_DO, Alert, Event, Incident, IncidentState, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, transitions, why_not
@@ -76,6 +76,13 @@ def moves(incident: Incident, person: Person) -> list[Move]:
 @transaction.atomic
 def declare(*, by: Person, title: str, severity: str, scope: str, summary: str = "") -> Incident:
     check(DECLARERS, by, "declare an incident")
+    incident = begin(by=by, title=title, severity=severity, scope=scope, summary=summary)
+    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} declared the incident.")
+    return incident
+
+
+def begin(*, by: Person, title: str, severity: str, scope: str, summary: str = "", declared_from: str = "") -> Incident:
+    """The record and its first ledger row; by nobody when a source declares it."""
     now = timezone.now()
     incident = Incident.objects.create(
         title=title,
@@ -83,12 +90,13 @@ def declare(*, by: Person, title: str, severity: str, scope: str, summary: str =
         scope=scope,
         summary=summary,
         declared_by=by,
+        declared_from=declared_from,
         declared_at=now,
         respond_by=respond_by(severity, now),
     )
-    born(incident, "declare", by=by, note=title, severity=severity, scope=scope)
-    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} declared the incident.")
-    news(incident, Event.DECLARED, by, f"{called(by)} declared it. {summary}".strip())
+    source = {"declared_from": declared_from} if declared_from else {}
+    born(incident, "declare", by=by, note=title, severity=severity, scope=scope, **source)
+    news(incident, Event.DECLARED, by, f"{incident.declarer} declared it. {summary}".strip())
     return incident
 
 
@@ -138,6 +146,7 @@ def moved(incident: Incident, name: str, by: Person, note: str) -> Incident:
     if verb.asks and not note and not why_not(incident, name, by):
         raise MoveRefused(verb.asks, incident)
     advance(incident, name, by=by, note=note)
+    keep_alerts(incident)
     said = f"{called(by)} {verb.said}. {note}".strip()
     tell(incident, by, TimelineEntry.Kind.MOVE, said)
     news(incident, Event.MOVED, by, said)
@@ -153,11 +162,20 @@ def carry(incident_pk: int, move: str, *, note: str = "", url: str = "") -> Inci
     incident = Incident.objects.locked(incident_pk)
     if move and not why_not(incident, move, None):
         advance(incident, move, by=None, note=note)
+        keep_alerts(incident)
         note = note or f"The portal {VERBS[move].said}."
         news(incident, Event.MOVED, None, note)
     if note:
         tell(incident, None, TimelineEntry.Kind.ROLLBACK, note, url)
     return incident
+
+
+def keep_alerts(incident: Incident) -> None:
+    """An alert is open as long as its incident is: else its next message would land in a story that is over. One that
+    has meanwhile opened an incident of its own stays with that one."""
+    for alert in incident.alerts.exclude(open=incident.is_open):
+        if not incident.is_open or not Alert.objects.filter(source=alert.source_id, key=alert.key, open=True).exists():
+            Alert.objects.filter(pk=alert.pk).update(open=incident.is_open)
 
 
 # --- the story ------------------------------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ from incidents.models import (
     PostMortem,
     Review,
     Revision,
+    Rotation,
     SectionTemplate,
     TimelineEntry,
+    Turn,
 )
 from portal.ledger.admin import PeriodFilter, ReadOnlyAdmin, RecordedAdmin
 
@@ -23,13 +25,24 @@ class EmergencyContactAdmin(RecordedAdmin):
     search_fields = ["duty", "phone", "email", "person__username", "person__last_name"]
 
 
+class TurnInline(admin.TabularInline[Turn, Rotation]):
+    model = Turn
+    extra = 1
+
+
+@admin.register(Rotation)
+class RotationAdmin(RecordedAdmin):
+    list_display = ["name", "covers", "days", "weekday", "handover", "time_zone", "starts"]
+    inlines = [TurnInline]
+
+
 class DeclaredFilter(PeriodFilter):
     column = "declared_at"
 
 
 @admin.register(Incident)
 class IncidentAdmin(ReadOnlyAdmin):
-    list_display = ["__str__", "title", "severity", "scope", "state", "declared_by", "declared_at", "closed_at"]
+    list_display = ["__str__", "title", "severity", "scope", "state", "declarer", "declared_at", "closed_at"]
     list_filter = [DeclaredFilter, "state", "severity", "scope"]
     list_select_related = ["declared_by"]
     search_fields = ["title", "summary"]

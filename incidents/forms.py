@@ -1,14 +1,27 @@
 from __future__ import annotations
 
 from typing import Any
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.contrib.auth.models import User
 
 from incidents.action_items import MAY_OWN
-from incidents.models import ActionItem, DeliveryState, IncidentState, PostMortem, Scope, Severity, Way
+from incidents.arrivals import SYSTEM_LABELS
+from incidents.models import (
+    ActionItem,
+    DeliveryState,
+    IncidentState,
+    PostMortem,
+    Rotation,
+    Scope,
+    Severity,
+    Source,
+    Way,
+)
 from incidents.models.notification import WANTABLE
+from incidents.models.on_call import known_zone
+from incidents.models.source import known_severities
 from portal.ledger.roles import called, holders
 
 
@@ -128,3 +141,72 @@ class SubscribeForm(forms.Form):
 
 class DeliveryFilterForm(forms.Form):
     state = forms.ChoiceField(required=False, choices=[("", "Any state"), *DeliveryState.choices])
+
+
+class SourceForm(forms.ModelForm[Source]):
+    class Meta:
+        model = Source
+        fields = ["name", "kind", "severity", "scope", "system_label", "severities", "enabled"]
+        labels = {
+            "severity": "Severity, else",
+            "scope": "Scope, else",
+            "enabled": "Switched on",
+        }
+        help_texts = {
+            "name": "part of its address: letters, digits and hyphens",
+            "severity": "when a message names none that is known",
+            "scope": "when a message has no label “scope”",
+            "system_label": "the label that names the system; empty: what is usual for this kind",
+            "severities": 'its own words, as {"sev1": "critical"}; the usual ones are known',
+        }
+        widgets = {"severities": forms.Textarea(attrs={"rows": 2, "class": "machine", "spellcheck": "false"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["system_label"].required = False
+
+    def clean_system_label(self) -> str:
+        return self.cleaned_data["system_label"] or SYSTEM_LABELS.get(self.cleaned_data.get("kind", ""), "system")
+
+    def clean_severities(self) -> dict[str, str]:
+        """Words are compared in lower case."""
+        given = self.cleaned_data["severities"] or {}
+        known_severities(given)
+        return {str(word).lower(): value for word, value in given.items()}
+
+
+class OverrideForm(forms.Form):
+    """Times are typed as on the wall where the rotation is."""
+
+    person = forms.ModelChoiceField(User.objects.none(), empty_label=None)
+    start = forms.DateTimeField(label="From", widget=forms.DateTimeInput({"type": "datetime-local"}))
+    end = forms.DateTimeField(label="Until", widget=forms.DateTimeInput({"type": "datetime-local"}))
+    note = forms.CharField(max_length=200, required=False)
+
+    def __init__(self, rotation: Rotation, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.zone = ZoneInfo(rotation.time_zone)
+        people = self.fields["person"]
+        people.queryset = User.objects.filter(is_active=True, groups__isnull=False).distinct().order_by("last_name")  # type: ignore[attr-defined]
+        people.label_from_instance = called  # type: ignore[attr-defined]
+        for name in ("start", "end"):
+            self.fields[name].help_text = f"{rotation.time_zone} time"
+
+    def clean(self) -> dict[str, Any]:
+        """Read in UTC by Django; meant in the rotation's zone."""
+        for name in ("start", "end"):
+            if at := self.cleaned_data.get(name):
+                self.cleaned_data[name] = at.replace(tzinfo=self.zone)
+        return self.cleaned_data
+
+
+class SwapForm(forms.Form):
+    one = forms.DateTimeField()
+    other = forms.DateTimeField()
+
+
+class CalendarForm(forms.Form):
+    file = forms.FileField(label="Calendar file (.ics)", help_text="each event in it is a time at which you are away")
+    time_zone = forms.CharField(
+        max_length=60, initial="UTC", validators=[known_zone], help_text="of events that name none, e.g. Europe/Berlin"
+    )

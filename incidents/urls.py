@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from incidents import views
+from incidents import views, views_on_call, views_sources
 
 app_name = "incidents"
 urlpatterns = [
@@ -39,5 +39,17 @@ urlpatterns = [
     path("notifications/channels/<int:pk>/prove/", views.prove, name="prove"),
     path("notifications/channels/<int:pk>/first/", views.first_channel, name="first_channel"),
     path("notifications/channels/<int:pk>/remove/", views.remove_channel, name="remove_channel"),
+    path("sources/", views_sources.sources, name="sources"),
+    path("sources/<slug:name>/", views_sources.source, name="source"),
+    path("sources/<slug:name>/rotate/", views_sources.rotate, name="rotate"),
     path("contacts/", views.contacts, name="contacts"),
+    path("contacts/print/", views_on_call.print_contacts, name="print_contacts"),
+    path("contacts/<int:pk>/verify/", views_on_call.verify, name="verify"),
+    path("on-call/", views_on_call.on_call, name="on_call"),
+    path("on-call/<int:pk>/override/", views_on_call.override, name="override"),
+    path("on-call/<int:pk>/swap/", views_on_call.swap, name="swap"),
+    path("on-call/address/", views_on_call.address, name="address"),
+    path("on-call/absences/", views_on_call.absences, name="absences"),
+    path("on-call/calendar/<str:token>.ics", views_on_call.calendar, name="calendar"),
+    path("api/on-call/", views_on_call.api, name="api_on_call"),
 ]

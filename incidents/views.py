@@ -17,7 +17,8 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from incidents import action_items, actions, auditor, channels, postmortems
+from incidents import action_items, actions, auditor, channels, duty, postmortems
+from incidents.arriving import over_alerts
 from incidents.forms import (
     ActionItemForm,
     ChannelForm,
@@ -141,6 +142,8 @@ def show(
         "timeline_is_cut": len(timeline) > LINES,
         "form": form,
         "answering": answering,
+        "alerts": incident.alerts.select_related("source"),
+        "over": over_alerts(incident),
         "why_not_note": actions.MAY_NOTE.why_not(incident, by),
         "reviews": [{"review": review, "why_not": actions.why_not_answer(review, by)} for review in reviews],
         "contacts": EmergencyContact.objects.select_related("person"),
@@ -150,6 +153,7 @@ def show(
         "waivable": incident.severity in postmortems.WAIVABLE,
         "why_not_waive": postmortems.why_not_waive(incident, by),
         "arrivals": auditor.arrivals(incident.pk),
+        "watches": duty.watches(),
     }
     return render(
         request,
@@ -318,7 +322,9 @@ def contacts(request: HttpRequest) -> HttpResponse:
             if group.name in members:
                 members[group.name].append(member)
     context = {
-        "contacts": EmergencyContact.objects.select_related("person"),
+        "contacts": EmergencyContact.objects.select_related("person").prefetch_related("deputies"),
+        "watches": duty.watches(),
+        "why_not_verify": duty.MAY_VERIFY.why_not(None, person(request)),
         "members": members,
         "may_edit": person(request).is_staff and person(request).has_perm("incidents.change_emergencycontact"),
     }

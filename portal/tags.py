@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from portal import accounts
 from portal.ledger import moves, roles
+from rollbacks import actions as rollbacks
 
 register = template.Library()
 NOTHING = "–"
@@ -205,6 +206,12 @@ def past(move: str) -> str:
 def lines(text: str) -> SafeString:
     """What a person wrote: escaped, with its line breaks, and its addresses as links."""
     return linebreaksbr(urlize(text, autoescape=True), autoescape=False)
+
+
+@register.simple_tag
+def proposals(incident: Any) -> list[rollbacks.Proposal]:
+    """The rollbacks that fit an incident: its page is below the floor that knows them."""
+    return rollbacks.proposals(incident)
 
 
 # --- the frame of every page ----------------------------------------------------------------------------------------

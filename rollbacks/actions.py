@@ -6,20 +6,26 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.urls import reverse
 from django.utils import timezone
 
 from incidents import actions as incidents
-from incidents import postmortems
-from incidents.models import OPEN, Incident, PostMortem, Review, Scope, Severity
+from incidents import arriving, postmortems
+from incidents.arrivals import Arrival
+from incidents.models import OPEN, Alert, Incident, PostMortem, Review, Scope, Severity, Source
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, who_may, why_not
 from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
 from rollbacks import checklist, keeping
 from rollbacks.models import (
+    ACTIVE,
     READABLE,
     Approval,
     ChecklistTick,
@@ -29,6 +35,7 @@ from rollbacks.models import (
     MatrixVersion,
     Plan,
     RestorePoint,
+    RestorePointState,
     Rollback,
     RollbackLogEntry,
     RollbackState,
@@ -45,6 +52,7 @@ from rollbacks.tools import ToolError, manifest
 
 MAY_REQUEST = at_least(Role.ENGINEER)
 MAY_MANAGE = any_of(Role.TECH_LEAD, Role.DEVOPS)
+GOOD = [RestorePointState.AVAILABLE, RestorePointState.VERIFIED]
 LONGEST_TARGET = Rollback._meta.get_field("target").max_length or 0  # characters
 
 
@@ -294,10 +302,49 @@ def target_point(system: System, target: str) -> RestorePoint | None:
     return point
 
 
-def open_incident(system: System) -> Incident | None:
-    """The one open incident that names the system; None when there is none, or more than one."""
-    found = list(system.incidents.filter(state__in=OPEN)[:2])
+def open_incident(system: System, wanted: str = "") -> Incident | None:
+    """The open incident of this number that names the system; without a number the only one that does."""
+    rows = system.incidents.filter(state__in=OPEN)
+    found = list((rows.filter(pk=wanted) if wanted.isdecimal() and len(wanted) < 15 else rows)[:2])
     return found[0] if len(found) == 1 else None
+
+
+@transaction.atomic
+def arrive(source: Source, arrival: Arrival) -> Alert | None:
+    """What a source says, linked with the system that it names, if the portal has one of that name."""
+    alert = arriving.arrive(source, arrival)
+    if alert is not None and alert.system and (system := System.objects.filter(name=alert.system).first()):
+        system.incidents.add(alert.incident)
+    return alert
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The rollback that fits an incident, as the matrix has it, and the form for it with its fields filled."""
+
+    system: System
+    rule: DecisionRule
+    url: str
+
+
+def proposals(incident: Incident) -> list[Proposal]:
+    """For each system that an open incident names, unless a rollback of it is under way already."""
+    found = []
+    rules = matrix() if incident.is_open and MatrixVersion.objects.exists() else []
+    rule = next((each for each in rules if (each.severity, each.scope) == (incident.severity, incident.scope)), None)
+    good = RestorePoint.objects.filter(
+        system=OuterRef("pk"), bad=False, kind=RestorePoint.Kind.BACKUP, state__in=GOOD
+    )  # fmt: skip
+    active = Rollback.objects.filter(system=OuterRef("pk"), state__in=ACTIVE)
+    systems: QuerySet[Any] = incident.systems.filter(~Exists(active), retired=False).annotate(
+        good=Subquery(good.values("tag")[:1])
+    )
+    for system in systems.exclude(good=None) if rule else []:
+        assert rule is not None
+        words = {"procedure": rule.procedure, "to": system.good, "incident": incident.pk}
+        url = reverse("rollbacks:roll_back", args=[system.name])
+        found.append(Proposal(system, rule, f"{url}?{urlencode(words)}"))
+    return found
 
 
 @transaction.atomic

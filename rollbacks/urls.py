@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rollbacks.views import log, postmortems, restore_points, rollbacks, systems
+from rollbacks.views import arrivals, log, postmortems, restore_points, rollbacks, systems
 
 app_name = "rollbacks"
 
@@ -65,4 +65,9 @@ postmortem_urls = [
     path("post-mortem-comments/<int:pk>/resolve/", postmortems.resolve_comment, name="resolve_comment"),
 ]
 
-urlpatterns = system_urls + restore_point_urls + rollback_urls + log_urls + postmortem_urls
+arrival_urls = [
+    path("in/<slug:name>/", arrivals.arrive, name="arrive"),
+    path("in/<slug:name>/<str:token>/", arrivals.arrive, name="arrive_by_address"),
+]
+
+urlpatterns = system_urls + restore_point_urls + rollback_urls + log_urls + postmortem_urls + arrival_urls

@@ -20,7 +20,7 @@ FLOORS = ["portal.ledger", "incidents", "rollbacks", "portal"]
 ROOMS = {  # within a floor; what stands in one line may know each other
     "portal.ledger": ["apps paging roles triggers", "models migrations", "moves", "machines", "admin management"],
     "incidents": [
-        "apps prose",
+        "apps prose arrivals on_call calendars",
         "models migrations",
         "sending",
         "delivery",
@@ -28,11 +28,11 @@ ROOMS = {  # within a floor; what stands in one line may know each other
         "tasks",
         "notify",
         "actions channels",
-        "action_items",
+        "action_items arriving duty",
         "postmortems",
         "forms",
-        "views",
-        "urls admin",
+        "views views_sources views_on_call",
+        "urls admin management",
     ],
     "rollbacks": [
         "apps tools",

@@ -15,6 +15,7 @@ from incidents.models.notification import (
     Subscription,
     Way,
 )
+from incidents.models.on_call import Absence, Override, PrivateAddress, Rotation, Turn
 from incidents.models.postmortem import (
     Comment,
     PostMortem,
@@ -25,13 +26,16 @@ from incidents.models.postmortem import (
     Waiver,
 )
 from incidents.models.review import Review
+from incidents.models.source import Alert, Refusal, Source, Tally
 from incidents.models.timeline import TimelineEntry
 
 __all__ = [
     "OPEN",
     "TO_DO",
+    "Absence",
     "ActionItem",
     "ActionItemState",
+    "Alert",
     "Attempt",
     "Audit",
     "Channel",
@@ -43,17 +47,24 @@ __all__ = [
     "IncidentState",
     "Message",
     "Notification",
+    "Override",
     "PostMortem",
     "PostMortemSection",
     "PostMortemState",
     "Preference",
+    "PrivateAddress",
+    "Refusal",
     "Review",
     "Revision",
+    "Rotation",
     "Scope",
     "SectionTemplate",
     "Severity",
+    "Source",
     "Subscription",
+    "Tally",
     "TimelineEntry",
+    "Turn",
     "Waiver",
     "Way",
 ]

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_fsm import FSMField, transition
 
 from portal.ledger.moves import StateModel
-from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Role, at_least
+from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Role, at_least, called
 
 
 class Severity(models.TextChoices):
@@ -81,7 +81,8 @@ class Incident(StateModel):
     severity = models.CharField(max_length=10, choices=Severity)
     scope = models.CharField(max_length=12, choices=Scope)
     state = FSMField(default=IncidentState.DECLARED, choices=IncidentState, protected=True, db_index=True)
-    declared_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    declared_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    declared_from = models.CharField(max_length=60, blank=True, help_text="the source that declared it, if no person")
     declared_at = models.DateTimeField(default=timezone.now, db_index=True)
     respond_by = models.DateTimeField()
     acknowledged_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
@@ -98,6 +99,10 @@ class Incident(StateModel):
 
     def get_absolute_url(self) -> str:
         return reverse("incidents:incident", args=[self.pk])
+
+    @property
+    def declarer(self) -> str:
+        return called(self.declared_by) if self.declared_by or not self.declared_from else self.declared_from
 
     @property
     def is_open(self) -> bool:

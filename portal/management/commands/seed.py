@@ -25,7 +25,7 @@ CONTACTS = [  # the guide's section "Emergency Contacts"
     (Role.DEVOPS, "Infrastructure rollback support"),
 ]
 EDITABLE = {
-    "incidents": ["emergencycontact", "sectiontemplate"],
+    "incidents": ["emergencycontact", "sectiontemplate", "rotation", "turn"],
     "rollbacks": ["system", "matrixversion", "decisionrule"],
 }
 STAFF = [Role.TECH_LEAD, Role.DEVOPS, Role.MANAGER, Role.AUDITOR]  # who has something to do, or to read, in the admin
