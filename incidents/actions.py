@@ -8,13 +8,15 @@ from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from incidents.models import Incident, Review, TimelineEntry
+from incidents import notify
+from incidents.models import TO_DO, Alert, Event, Incident, IncidentState, Review, TimelineEntry
 from incidents.models.incident import DECLARERS, respond_by
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, transitions, why_not
-from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Person, Role, Who, at_least, called
+from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Person, Role, Who, at_least, called, holders
 
 MAY_NOTE = EVERYBODY_AT_WORK
 MAY_REVIEW = at_least(Role.TECH_LEAD)
@@ -74,6 +76,13 @@ def moves(incident: Incident, person: Person) -> list[Move]:
 @transaction.atomic
 def declare(*, by: Person, title: str, severity: str, scope: str, summary: str = "") -> Incident:
     check(DECLARERS, by, "declare an incident")
+    incident = begin(by=by, title=title, severity=severity, scope=scope, summary=summary)
+    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} declared the incident.")
+    return incident
+
+
+def begin(*, by: Person, title: str, severity: str, scope: str, summary: str = "", declared_from: str = "") -> Incident:
+    """The record and its first ledger row; by nobody when a source declares it."""
     now = timezone.now()
     incident = Incident.objects.create(
         title=title,
@@ -81,11 +90,13 @@ def declare(*, by: Person, title: str, severity: str, scope: str, summary: str =
         scope=scope,
         summary=summary,
         declared_by=by,
+        declared_from=declared_from,
         declared_at=now,
         respond_by=respond_by(severity, now),
     )
-    born(incident, "declare", by=by, note=title, severity=severity, scope=scope)
-    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} declared the incident.")
+    source = {"declared_from": declared_from} if declared_from else {}
+    born(incident, "declare", by=by, note=title, severity=severity, scope=scope, **source)
+    news(incident, Event.DECLARED, by, f"{incident.declarer} declared it. {summary}".strip())
     return incident
 
 
@@ -113,7 +124,10 @@ def resolve(pk: int, *, by: Person, note: str = "") -> Incident:
 
 @transaction.atomic
 def close(pk: int, *, by: Person, note: str = "") -> Incident:
-    return moved(Incident.objects.locked(pk), "close", by, note)
+    incident = Incident.objects.locked(pk)
+    if incident.state == IncidentState.RESOLVED:
+        check_assigned(incident, f"{incident} cannot be closed yet")
+    return moved(incident, "close", by, note)
 
 
 @transaction.atomic
@@ -132,7 +146,10 @@ def moved(incident: Incident, name: str, by: Person, note: str) -> Incident:
     if verb.asks and not note and not why_not(incident, name, by):
         raise MoveRefused(verb.asks, incident)
     advance(incident, name, by=by, note=note)
-    tell(incident, by, TimelineEntry.Kind.MOVE, f"{called(by)} {verb.said}. {note}".strip())
+    keep_alerts(incident)
+    said = f"{called(by)} {verb.said}. {note}".strip()
+    tell(incident, by, TimelineEntry.Kind.MOVE, said)
+    news(incident, Event.MOVED, by, said)
     return incident
 
 
@@ -145,10 +162,20 @@ def carry(incident_pk: int, move: str, *, note: str = "", url: str = "") -> Inci
     incident = Incident.objects.locked(incident_pk)
     if move and not why_not(incident, move, None):
         advance(incident, move, by=None, note=note)
+        keep_alerts(incident)
         note = note or f"The portal {VERBS[move].said}."
+        news(incident, Event.MOVED, None, note)
     if note:
         tell(incident, None, TimelineEntry.Kind.ROLLBACK, note, url)
     return incident
+
+
+def keep_alerts(incident: Incident) -> None:
+    """An alert is open as long as its incident is: else its next message would land in a story that is over. One that
+    has meanwhile opened an incident of its own stays with that one."""
+    for alert in incident.alerts.exclude(open=incident.is_open):
+        if not incident.is_open or not Alert.objects.filter(source=alert.source_id, key=alert.key, open=True).exists():
+            Alert.objects.filter(pk=alert.pk).update(open=incident.is_open)
 
 
 # --- the story ------------------------------------------------------------------------------------------------------
@@ -166,6 +193,46 @@ def note(
         raise MoveRefused("The note is empty: say what you did, saw or decided.", incident)
     record(incident, "note", by=by, note=text.strip())
     return tell(incident, by, kind, text.strip(), url)
+
+
+@transaction.atomic
+def update(incident_pk: int, *, by: Person, text: str) -> TimelineEntry:
+    """A status update: the commander's words, to the timeline and to everybody who has subscribed."""
+    check(MAY_NOTE, by, "write a status update")
+    incident = Incident.objects.locked(incident_pk)
+    if not text.strip():
+        raise MoveRefused(
+            "The update is empty: say what is known, what is being done, and when you write next.", incident
+        )
+    record(incident, "update", by=by, note=text.strip())
+    news(incident, Event.UPDATE, by, f"{called(by)}: {text.strip()}")
+    return tell(incident, by, TimelineEntry.Kind.UPDATE, text.strip())
+
+
+def news(incident: Incident, event: Event, by: Person, text: str) -> None:
+    """Who hears of it: who declared and who acknowledged it, the subscribers, and (of a new one, or one that is open
+    again) everybody on call. Nobody hears of their own deed."""
+    systems = [system.name for system in incident.systems.all()]
+    people, emails = notify.subscribers(systems=systems, severity=incident.severity)
+    people += [each for each in (incident.declared_by, incident.acknowledged_by) if each]
+    cause = notify.cause_of(incident)
+    if cause.move in ("declare", "reopen"):
+        people += holders(Role.ON_CALL)
+    elif event == Event.MOVED:  # somebody is at it; a status update is no reason not to call people
+        notify.supersede(f"incident-{incident.pk}-{Event.DECLARED}")
+    notify.put(
+        event,
+        key=f"ledger:{cause.number}",
+        cause=cause,
+        to=[person for person in people if person != by],
+        emails=emails,
+        topic=f"incident-{incident.pk}-{event}",
+        incident=incident,
+        severity=incident.severity,
+        subject=f"[{incident.get_severity_display()}] {incident}: {incident.title}",
+        text=text,
+        url=incident.get_absolute_url(),
+    )
 
 
 def tell(incident: Incident, by: Person, kind: str, text: str, url: str = "") -> TimelineEntry:
@@ -242,6 +309,14 @@ def why_not_answer(review: Review, person: Person) -> str:
     if person is not None and person.pk == review.asked_by_id:
         return "it was done at your request, and nobody reviews what they asked for"
     return MAY_REVIEW.why_not(review, person)
+
+
+def check_assigned(incident: Incident, what: str) -> None:
+    """Raises MoveRefused when an action item has no owner or no date, and says which."""
+    missing = Q(owner=None) | Q(due_at=None)
+    items = incident.action_items.filter(missing, state__in=TO_DO)
+    if named := "; ".join(f"“{item.title}” has {item.lacks}" for item in items[:10]):
+        raise MoveRefused(f"{what}: {named}. Give each an owner and a due date, or drop it with a reason.", incident)
 
 
 def check(who: Who, by: Person, what: str) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from incidents import views
+from incidents import views, views_on_call, views_sources
 
 app_name = "incidents"
 urlpatterns = [
@@ -18,5 +18,38 @@ urlpatterns = [
     path("incidents/<int:pk>/reopen/", views.reopen, name="reopen"),
     path("incidents/<int:pk>/note/", views.note, name="note"),
     path("incidents/reviews/<int:pk>/answer/", views.answer_review, name="answer_review"),
+    path("incidents/<int:pk>/waive/", views.waive, name="waive"),
+    path("incidents/<int:pk>/add-item/", views.add_item, name="add_item"),
+    path("action-items/<int:pk>/", views.action_item, name="action_item"),
+    path("action-items/<int:pk>/start/", views.start_item, name="start_item"),
+    path("action-items/<int:pk>/finish/", views.finish_item, name="finish_item"),
+    path("action-items/<int:pk>/drop/", views.drop_item, name="drop_item"),
+    path("my-work/", views.my_work, name="my_work"),
+    path("incidents/<int:pk>/update/", views.update, name="update"),
+    path("incidents/<int:pk>/deliveries/", views.incident_deliveries, name="incident_deliveries"),
+    path("notifications/", views.notifications, name="notifications"),
+    path("notifications/read/", views.read, name="read"),
+    path("notifications/deliveries/", views.deliveries, name="deliveries"),
+    path("notifications/deliveries/<int:pk>/resend/", views.resend, name="resend"),
+    path("notifications/channels/", views.my_channels, name="my_channels"),
+    path("notifications/channels/wishes/", views.set_wishes, name="set_wishes"),
+    path("notifications/channels/subscribe/", views.subscribe, name="subscribe"),
+    path("notifications/channels/subscriptions/<int:pk>/end/", views.unsubscribe, name="unsubscribe"),
+    path("notifications/channels/<int:pk>/code/", views.send_code, name="send_code"),
+    path("notifications/channels/<int:pk>/prove/", views.prove, name="prove"),
+    path("notifications/channels/<int:pk>/first/", views.first_channel, name="first_channel"),
+    path("notifications/channels/<int:pk>/remove/", views.remove_channel, name="remove_channel"),
+    path("sources/", views_sources.sources, name="sources"),
+    path("sources/<slug:name>/", views_sources.source, name="source"),
+    path("sources/<slug:name>/rotate/", views_sources.rotate, name="rotate"),
     path("contacts/", views.contacts, name="contacts"),
+    path("contacts/print/", views_on_call.print_contacts, name="print_contacts"),
+    path("contacts/<int:pk>/verify/", views_on_call.verify, name="verify"),
+    path("on-call/", views_on_call.on_call, name="on_call"),
+    path("on-call/<int:pk>/override/", views_on_call.override, name="override"),
+    path("on-call/<int:pk>/swap/", views_on_call.swap, name="swap"),
+    path("on-call/address/", views_on_call.address, name="address"),
+    path("on-call/absences/", views_on_call.absences, name="absences"),
+    path("on-call/calendar/<str:token>.ics", views_on_call.calendar, name="calendar"),
+    path("api/on-call/", views_on_call.api, name="api_on_call"),
 ]

@@ -4,6 +4,8 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from portal.doorman import Doorman
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
-application = get_asgi_application()
+application = Doorman(get_asgi_application())

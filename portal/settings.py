@@ -17,6 +17,10 @@
 | LEASE_SECONDS | 15 | seconds after which a silent worker's run is handed on |
 | SWEEP_SECONDS | 5 | seconds between two sweeps |
 | TEND_SECONDS | 900 | seconds between two looks for restore points that nobody has read back for a day |
+| PORTAL_URL | http://127.0.0.1:8000 | what links in messages begin with |
+| NOTIFY_SECONDS | 10 | seconds after which a mail server or a service that does not answer is given up for now |
+| NOTIFY_PRIVATE_OK | off | people may have messages sent to hosts of the portal's own network |
+| HEARTBEAT_URL | none | an address outside that is asked for once a minute, only while all messages arrive |
 """
 
 from __future__ import annotations
@@ -153,6 +157,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "incidents.views.bell",
             ],
             "builtins": ["portal.tags"],
         },
@@ -199,6 +204,14 @@ LEASE_SECONDS = positive("LEASE_SECONDS", 15)
 SWEEP_SECONDS = positive("SWEEP_SECONDS", 5)
 TEND_SECONDS = positive("TEND_SECONDS", 900)
 
+PORTAL_URL = env.str("PORTAL_URL", default="http://127.0.0.1:8000").rstrip("/")
+NOTIFY_SECONDS = positive("NOTIFY_SECONDS", 10)
+NOTIFY_PRIVATE_OK = switch("NOTIFY_PRIVATE_OK", default=False)
+HEARTBEAT_URL = env.str("HEARTBEAT_URL", default="")
+for name, value in (("PORTAL_URL", PORTAL_URL), ("HEARTBEAT_URL", HEARTBEAT_URL or PORTAL_URL)):
+    if not value.startswith(("http://", "https://")):
+        raise ImproperlyConfigured(f"{name} must start with http:// or https://")
+
 BROKER_SOCKET = broker_socket()
 REDIS_URL = env.str("REDIS_URL", default="")
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "redis+socket://", "unix://")):
@@ -243,6 +256,17 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": TEND_SECONDS * 2},
     },
     "prune restore points": {"task": "rollbacks.tasks.prune", "schedule": 86400.0},
+    "deliver": {
+        "task": "incidents.tasks.deliver",
+        "schedule": SWEEP_SECONDS,
+        "options": {"queue": "notify", "expires": SWEEP_SECONDS * 2},
+    },
+    # Not by the worker that it audits.
+    "audit notifications": {
+        "task": "incidents.tasks.audit_notifications",
+        "schedule": 60.0,
+        "options": {"queue": "portal", "expires": 120},
+    },
 }
 
 # --- signing in -----------------------------------------------------------------------------------------------------
@@ -285,7 +309,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line"},
+        "nobody": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"git": {"level": "WARNING"}},
+    # Apprise repeats addresses, which hold tokens: incidents/sending.py hears it, and masks what it says.
+    "loggers": {"git": {"level": "WARNING"}, "apprise": {"handlers": ["nobody"], "propagate": False}},
 }

@@ -141,7 +141,7 @@ class Stack:
 
 def portal_stack(port: int, *, with_sample: bool = True, environment: Mapping[str, str] | None = None) -> Stack:
     """The whole portal of these settings on that port. NoBrokerError when there is no broker to start."""
-    parts = [worker(), watcher(), keeper(), scheduler(), web(port)]
+    parts = [worker(), watcher(), keeper(), notifier(), scheduler(), web(port)]
     if not settings.REDIS_URL:
         parts.insert(0, broker())
     if with_sample:
@@ -176,6 +176,11 @@ def keeper() -> Part:
     nor a look at health may wait. It gives way to everybody."""
     part = celery_worker("keeper", 1, f"keep.{settings.HOST}")
     return replace(part, program=replace(part.program, command=["nice", "-n", "15", *part.program.command]))
+
+
+def notifier() -> Part:
+    """A worker of its own for messages: a mail server that hangs must delay neither a sweep nor a rollback."""
+    return celery_worker("notifier", 2, "notify")
 
 
 def celery_worker(name: str, concurrency: int, queues: str) -> Part:

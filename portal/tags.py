@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from string import hexdigits
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from portal import accounts
 from portal.ledger import moves, roles
+from rollbacks import actions as rollbacks
 
 register = template.Library()
 NOTHING = "–"
@@ -154,6 +155,14 @@ def moment(value: object) -> SafeString | str:
     return stamp(at, "moment", f"{at:%-d %b %Y, %H:%M} UTC") if at else NOTHING
 
 
+@register.filter
+def fact(cell: object) -> SafeString | str:
+    """A cell of a block of facts: an instant, a length of time, or words."""
+    if isinstance(cell, timedelta):
+        return duration(cell.total_seconds())
+    return clock(cell) if isinstance(cell, datetime) else str(cell)
+
+
 # --- people and words -----------------------------------------------------------------------------------------------
 
 
@@ -183,8 +192,8 @@ def aim(target: str) -> str:
 
 DEEDS = {"break": "broken on purpose", "pin": "pinned", "unpin": "unpinned", "mark bad": "marked bad",
          "mark good": "marked good", "vote approve": "voted for", "vote reject": "voted against",
-         "withdraw": "tick withdrawn",
-         "ask to verify": "asked to be read back"}  # fmt: skip
+         "withdraw": "tick withdrawn", "ask to verify": "asked to be read back", "add": "added",
+         "change": "changed"}  # fmt: skip
 
 
 @register.filter
@@ -197,6 +206,12 @@ def past(move: str) -> str:
 def lines(text: str) -> SafeString:
     """What a person wrote: escaped, with its line breaks, and its addresses as links."""
     return linebreaksbr(urlize(text, autoescape=True), autoescape=False)
+
+
+@register.simple_tag
+def proposals(incident: Any) -> list[rollbacks.Proposal]:
+    """The rollbacks that fit an incident: its page is below the floor that knows them."""
+    return rollbacks.proposals(incident)
 
 
 # --- the frame of every page ----------------------------------------------------------------------------------------

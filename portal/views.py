@@ -16,7 +16,8 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from incidents.models import OPEN, Incident, Review, TimelineEntry
+from incidents import auditor
+from incidents.models import OPEN, Incident, Message, Review, TimelineEntry
 from incidents.models.incident import DECLARERS
 from portal.ledger.models import Ledger, record
 from portal.sample import control
@@ -55,6 +56,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "systems": list(with_latest(systems)[:SYSTEMS_SHOWN]),
             "systems_count": systems.count(),
             "why_not_request": actions.MAY_REQUEST.why_not(None, person),  # type: ignore[arg-type]
+            "alarm": auditor.alarm(),
             "may_declare": DECLARERS.why_not(None, person),  # type: ignore[arg-type]
         },
     )
@@ -100,7 +102,7 @@ pulse = Pulse()
 def marker() -> str:
     newest = [
         model._default_manager.aggregate(newest=Max("pk"))["newest"] or 0
-        for model in (Ledger, StepOutput, HealthChange, TimelineEntry)
+        for model in (Ledger, StepOutput, HealthChange, TimelineEntry, Message)
     ]
     running = Run.objects.filter(rollback__state__in=[RollbackState.RUNNING, RollbackState.REVERTING])
     clocks = [f"{run.pk}:{run.measured.get('down_since')}" for run in running]

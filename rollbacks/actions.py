@@ -4,28 +4,38 @@ asks, takes the row's lock, moves through advance(), and tells the worker once i
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.urls import reverse
 from django.utils import timezone
 
 from incidents import actions as incidents
-from incidents.models import OPEN, Incident, Review, Scope, Severity
+from incidents import arriving, postmortems
+from incidents.arrivals import Arrival
+from incidents.models import OPEN, Alert, Incident, PostMortem, Review, Scope, Severity, Source
 from portal.ledger.models import record, take_turn
 from portal.ledger.moves import MoveRefused, NotAllowed, advance, ago, born, who_may, why_not
 from portal.ledger.roles import Person, Role, Who, any_of, at_least, called, titles
 from rollbacks import checklist, keeping
 from rollbacks.models import (
+    ACTIVE,
     READABLE,
     Approval,
     ChecklistTick,
     Decision,
     DecisionRule,
+    ImportedLogEntry,
     MatrixVersion,
     Plan,
     RestorePoint,
+    RestorePointState,
     Rollback,
     RollbackLogEntry,
     RollbackState,
@@ -36,12 +46,13 @@ from rollbacks.models import (
 )
 from rollbacks.models.log_entry import UNKNOWN
 from rollbacks.procedures import ROLLBACKS
-from rollbacks.runner import tell
+from rollbacks.runner import follow_up, tell
 from rollbacks.tasks import hint, refresh_soon, tend_soon, verify_soon
 from rollbacks.tools import ToolError, manifest
 
 MAY_REQUEST = at_least(Role.ENGINEER)
 MAY_MANAGE = any_of(Role.TECH_LEAD, Role.DEVOPS)
+GOOD = [RestorePointState.AVAILABLE, RestorePointState.VERIFIED]
 LONGEST_TARGET = Rollback._meta.get_field("target").max_length or 0  # characters
 
 
@@ -291,10 +302,49 @@ def target_point(system: System, target: str) -> RestorePoint | None:
     return point
 
 
-def open_incident(system: System) -> Incident | None:
-    """The one open incident that names the system; None when there is none, or more than one."""
-    found = list(system.incidents.filter(state__in=OPEN)[:2])
+def open_incident(system: System, wanted: str = "") -> Incident | None:
+    """The open incident of this number that names the system; without a number the only one that does."""
+    rows = system.incidents.filter(state__in=OPEN)
+    found = list((rows.filter(pk=wanted) if wanted.isdecimal() and len(wanted) < 15 else rows)[:2])
     return found[0] if len(found) == 1 else None
+
+
+@transaction.atomic
+def arrive(source: Source, arrival: Arrival) -> Alert | None:
+    """What a source says, linked with the system that it names, if the portal has one of that name."""
+    alert = arriving.arrive(source, arrival)
+    if alert is not None and alert.system and (system := System.objects.filter(name=alert.system).first()):
+        system.incidents.add(alert.incident)
+    return alert
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The rollback that fits an incident, as the matrix has it, and the form for it with its fields filled."""
+
+    system: System
+    rule: DecisionRule
+    url: str
+
+
+def proposals(incident: Incident) -> list[Proposal]:
+    """For each system that an open incident names, unless a rollback of it is under way already."""
+    found = []
+    rules = matrix() if incident.is_open and MatrixVersion.objects.exists() else []
+    rule = next((each for each in rules if (each.severity, each.scope) == (incident.severity, incident.scope)), None)
+    good = RestorePoint.objects.filter(
+        system=OuterRef("pk"), bad=False, kind=RestorePoint.Kind.BACKUP, state__in=GOOD
+    )  # fmt: skip
+    active = Rollback.objects.filter(system=OuterRef("pk"), state__in=ACTIVE)
+    systems: QuerySet[Any] = incident.systems.filter(~Exists(active), retired=False).annotate(
+        good=Subquery(good.values("tag")[:1])
+    )
+    for system in systems.exclude(good=None) if rule else []:
+        assert rule is not None
+        words = {"procedure": rule.procedure, "to": system.good, "incident": incident.pk}
+        url = reverse("rollbacks:roll_back", args=[system.name])
+        found.append(Proposal(system, rule, f"{url}?{urlencode(words)}"))
+    return found
 
 
 @transaction.atomic
@@ -400,6 +450,7 @@ def complete(pk: int, *, by: Person, note: str) -> Rollback:
     need(rollback, note, "Say why the watch can end early.")
     advance(rollback, "complete", by=by, note=note)
     tell(rollback, f"{called(by)} completed {rollback} before its watch was over: {note}")
+    follow_up(rollback)
     return rollback
 
 
@@ -457,6 +508,7 @@ def settle(pk: int, *, by: Person, note: str) -> Rollback:
         },
     )
     tell(rollback, f"{called(by)} finished {rollback} by hand: {note}")
+    follow_up(rollback)
     return rollback
 
 
@@ -518,9 +570,43 @@ def explain(pk: int, *, by: Person, root_cause: str, prevention: str) -> Rollbac
     """Root cause and prevention of a log entry; the ledger keeps what stood there before."""
     check(MAY_REQUEST, by, "explain a log entry")
     take_turn()
-    entry = RollbackLogEntry.objects.select_for_update().get(pk=pk)
+    return explained(RollbackLogEntry.objects.select_for_update().get(pk=pk), by, root_cause, prevention)
+
+
+def explained(entry: RollbackLogEntry, by: Person, root_cause: str, prevention: str) -> RollbackLogEntry:
     before = {"root_cause": entry.root_cause, "prevention": entry.prevention}
     entry.root_cause, entry.prevention = root_cause.strip() or UNKNOWN, prevention.strip() or UNKNOWN
     entry.save()
     record(entry.rollback, "explain", by=by, before=before)
     return entry
+
+
+@transaction.atomic
+def publish_postmortem(pk: int, *, by: Person, note: str = "") -> PostMortem:
+    """Publish, and let the log say what was found: what stood there before, the ledger keeps."""
+    postmortem = postmortems.publish(pk, by=by, note=note)
+    found = dict(postmortem.sections.values_list("key", "body"))
+    entries = RollbackLogEntry.objects.select_for_update().filter(rollback__incident=postmortem.incident_id)
+    for entry in entries.order_by("pk"):
+        said = found.get("causes", "") or entry.root_cause, found.get("prevention", "") or entry.prevention
+        if said != (entry.root_cause, entry.prevention):
+            explained(entry, by, *said)
+    return postmortem
+
+
+@transaction.atomic
+def import_log(entries: list[ImportedLogEntry], *, by: Person, system: System | None) -> tuple[int, int]:
+    """Keep the entries of a log that was written by hand; (new ones, those that were there). All of them, or none."""
+    check(MAY_MANAGE, by, "import a rollback log")
+    take_turn()
+    assert by is not None
+    new = 0
+    for entry in entries:
+        entry.system, entry.imported_by = system, by
+        words = [entry.title, entry.at.isoformat(), entry.trigger, entry.root_cause, system.name if system else ""]
+        entry.digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
+        if not ImportedLogEntry.objects.filter(digest=entry.digest).exists():
+            entry.save(force_insert=True)
+            record(entry, "import", by=by)
+            new += 1
+    return new, len(entries) - new

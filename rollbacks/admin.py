@@ -20,6 +20,7 @@ from rollbacks.models import (
     Approval,
     ChecklistTick,
     DecisionRule,
+    ImportedLogEntry,
     MatrixVersion,
     Plan,
     RestorePoint,
@@ -241,3 +242,10 @@ class RollbackLogEntryAdmin(ReadOnlyAdmin):
     list_select_related = ["rollback", "rollback__system"]
     search_fields = ["trigger", "root_cause", "prevention", "rollback__system__name"]
     ordering = ["-at", "-pk"]
+
+
+@admin.register(ImportedLogEntry)
+class ImportedLogEntryAdmin(ReadOnlyAdmin):
+    list_display = ["at", "title", "system", "severity", "downtime", "imported_by", "imported_at"]
+    list_select_related = ["system", "imported_by"]
+    search_fields = ["title", "trigger", "root_cause", "prevention"]

@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 
-from rollbacks.models import RollbackLogEntry
+from rollbacks.models import ImportedLogEntry, RollbackLogEntry
 
 FIELDS = (
     "id", "at", "title", "system", "state", "outcome", "trigger", "severity", "scope", "rollback_seconds",
@@ -41,6 +43,60 @@ def one_markdown(entry: RollbackLogEntry) -> str:
     }
     body = "".join(f"- **{name}**: {' '.join(value.split())}\n" for name, value in lines.items())
     return f"### {entry.at:%Y-%m-%d %H:%M} - {entry.title}\n\n{body}"
+
+
+HEAD = re.compile(r"### (\d{4}-\d{2}-\d{2} \d{2}:\d{2}) - (.+)")
+LINE = re.compile(r"- \*\*(.+?)\*\*: ?(.*)")
+WRITTEN = {
+    "Trigger": "trigger",
+    "Severity": "severity",
+    "Scope": "scope",
+    "Rollback Time": "rollback_time",
+    "Downtime": "downtime",
+    "Root Cause": "root_cause",
+    "Prevention": "prevention",
+}
+
+
+class NotALog(Exception):
+    """The text is not in the guide's format; the message names the line."""
+
+
+def read_markdown(text: str) -> list[ImportedLogEntry]:
+    """The entries of a log in the guide's format, as they stand there, unsaved. Raises NotALog."""
+    found: list[ImportedLogEntry] = []
+    last = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.rstrip()
+        if head := HEAD.fullmatch(line):
+            found.append(ImportedLogEntry(at=read_time(head[1], number), title=fitting("title", head[2], number)))
+            last = ""
+        elif not line or line.startswith(("# ", "## ", "```")):
+            continue
+        elif not found:
+            raise NotALog(f"line {number}: before the first entry, which begins with ### YYYY-MM-DD HH:MM - Title")
+        elif (field := LINE.fullmatch(line)) and field[1] in WRITTEN:
+            last = WRITTEN[field[1]]
+            setattr(found[-1], last, fitting(last, field[2], number))
+        elif line.startswith(" ") and last:  # a line that goes on below its field
+            setattr(found[-1], last, fitting(last, f"{getattr(found[-1], last)} {line.strip()}", number))
+        else:
+            raise NotALog(f"line {number} is no line of the guide's format: {line[:60]!r}")
+    return found
+
+
+def read_time(written: str, number: int) -> datetime:
+    try:
+        return datetime.strptime(written, "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    except ValueError:
+        raise NotALog(f"line {number}: there is no such time as {written}") from None
+
+
+def fitting(field: str, words: str, number: int) -> str:
+    longest = getattr(ImportedLogEntry._meta.get_field(field), "max_length", None)
+    if longest and len(words) > longest:
+        raise NotALog(f"line {number}: {len(words)} characters, and at most {longest} are kept there")
+    return words.replace("\x00", "")
 
 
 def in_words(seconds: float | None) -> str:

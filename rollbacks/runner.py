@@ -24,12 +24,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from incidents import action_items
 from incidents import actions as incidents
 from incidents.models import Review
 from portal.ledger.models import record, rows_of, take_turn
 from portal.ledger.moves import advance, born
 from portal.ledger.roles import holds, titles
-from rollbacks import keeping
+from rollbacks import keeping, notices
 from rollbacks.heartbeat import Heartbeat, masked
 from rollbacks.models import (
     ACTIVE,
@@ -268,6 +269,7 @@ def approve_at_once(rollback: Rollback) -> None:
     vote = Approval.Vote.APPROVE
     Approval.objects.create(plan=plan, voter=requester, vote=vote, roles=titles(requester), reason="Immediate rule")
     advance(rollback, "approve", by=requester, note="Immediate rule: approved with the request")
+    tell(rollback, f"{rollback} was approved with its request: Immediate rule.")
     open_review(rollback, Review.Kind.IMMEDIATE)
 
 
@@ -620,6 +622,7 @@ def restored(mine: Claim, run: Run) -> bool:
         forgive(rollback)
         advance(rollback, "restore", by=None)
         tell(rollback, f"{rollback} was undone: {rollback.system} is as it was found.")
+        follow_up(rollback)
     return False
 
 
@@ -711,9 +714,20 @@ def forgive(rollback: Rollback) -> None:
 
 
 def tell(rollback: Rollback, text: str, move: str = "") -> None:
-    """The incident moves with its rollback, and its timeline tells the story."""
+    """The incident moves with its rollback, its timeline tells the story, and those hear of it whom it concerns."""
     if rollback.incident_id:
         incidents.carry(rollback.incident_id, move, note=text, url=rollback.get_absolute_url())
+    notices.about(rollback, text)
+
+
+def follow_up(rollback: Rollback) -> None:
+    """It has ended: the guide's Post-Rollback Actions appear, each with an owner and a due time."""
+    action_items.follow_up(
+        subject=f"{rollback} of {rollback.system}",
+        url=rollback.get_absolute_url(),
+        incident=rollback.incident,
+        requester=rollback.requested_by,
+    )
 
 
 def expire() -> list[Rollback]:
@@ -795,6 +809,7 @@ def watch(
         elif health != Health.UNHEALTHY and rollback.watch_until and asked >= rollback.watch_until:
             advance(rollback, "complete", by=None, note="the watch is over, and health held")
             tell(rollback, f"{rollback} is complete: {rollback.system} stayed healthy through the watch.")
+            follow_up(rollback)
 
 
 def keep_sample(rollback: Rollback, seen: probe.Health, asked: datetime, began: datetime) -> None:

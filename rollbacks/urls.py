@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from rollbacks.views import log, restore_points, rollbacks, systems
+from rollbacks.views import arrivals, log, postmortems, restore_points, rollbacks, systems
 
 app_name = "rollbacks"
 
@@ -45,7 +45,29 @@ rollback_urls = [
 
 log_urls = [
     path("log/", log.log, name="log"),
+    path("log/imported/", log.imported, name="imported"),
     path("log/<int:pk>/explain/", log.explain, name="explain"),
 ]
 
-urlpatterns = system_urls + restore_point_urls + rollback_urls + log_urls
+postmortem_urls = [
+    path("incidents/<int:pk>/post-mortem/", postmortems.postmortem, name="postmortem"),
+    path("incidents/<int:pk>/post-mortem/begin/", postmortems.begin, name="begin"),
+    path("incidents/<int:pk>/post-mortem/address/", postmortems.address, name="address"),
+    path("incidents/<int:pk>/post-mortem/submit/", postmortems.submit, name="submit"),
+    path("incidents/<int:pk>/post-mortem/request-changes/", postmortems.request_changes, name="request_changes"),
+    path("incidents/<int:pk>/post-mortem/publish/", postmortems.publish, name="publish"),
+    path("incidents/<int:pk>/post-mortem/amend/", postmortems.amend, name="amend"),
+    path("incidents/<int:pk>/post-mortem/print/", postmortems.print_page, name="print_postmortem"),
+    path("incidents/<int:pk>/post-mortem/export/", postmortems.export, name="export_postmortem"),
+    path("incidents/<int:pk>/post-mortem/revisions/<int:number>/", postmortems.revision, name="revision"),
+    path("post-mortem-sections/<int:pk>/write/", postmortems.write, name="write"),
+    path("post-mortem-sections/<int:pk>/comment/", postmortems.comment, name="comment"),
+    path("post-mortem-comments/<int:pk>/resolve/", postmortems.resolve_comment, name="resolve_comment"),
+]
+
+arrival_urls = [
+    path("in/<slug:name>/", arrivals.arrive, name="arrive"),
+    path("in/<slug:name>/<str:token>/", arrivals.arrive, name="arrive_by_address"),
+]
+
+urlpatterns = system_urls + restore_point_urls + rollback_urls + log_urls + postmortem_urls + arrival_urls

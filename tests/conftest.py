@@ -18,7 +18,8 @@ from django.db import connection
 from django.test import Client, TransactionTestCase
 
 from incidents import actions as incidents
-from incidents.models import Incident
+from incidents import postmortems
+from incidents.models import Incident, PostMortem
 from portal.ledger.roles import Role
 from portal.ledger.triggers import protect, unprotect
 from rollbacks import actions, runner
@@ -78,6 +79,7 @@ def _no_broker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
     """Hints go nowhere: a test calls the runner itself. Tests with real workers are separate processes."""
     if "real_broker" not in request.keywords:
         monkeypatch.setattr("rollbacks.tasks.send", lambda *args, **kwargs: True)
+        monkeypatch.setattr("incidents.tasks.send", lambda *args, **kwargs: True)
 
 
 # --- people ---------------------------------------------------------------------------------------------------------
@@ -236,6 +238,15 @@ def incident(system: System, oncall: User) -> Incident:
     incident = incidents.declare(by=oncall, title="Agents answer 500", severity="high", scope="multiple")
     system.incidents.add(incident)
     return incident
+
+
+def look_back(incident: Incident, author: User, reader: User) -> PostMortem:
+    """A published post-mortem: without one an incident of High is not closed."""
+    postmortem = postmortems.begin(incident.pk, by=author)
+    section = postmortem.sections.get(key="summary")
+    postmortems.write(section.pk, by=author, body="A bad release answered 500.", version=0)
+    postmortems.submit(postmortem.pk, by=author)
+    return postmortems.publish(postmortem.pk, by=reader)
 
 
 def asked(system: System, by: User, **changes: Any) -> Rollback:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from incidents.models import Incident
+from incidents.models import ActionItem, Incident, PostMortem, PostMortemSection, Waiver
 from portal.ledger.machines import YES, machines, moves, states
 from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused, NotAllowed, StateModel, advance
@@ -42,10 +42,24 @@ def rows() -> list[tuple[str, str, str, str, dict[str, bool]]]:
 
 
 def make(machine: str, state: str, requester: User, lead: User, root: Path) -> StateModel:
-    if machine == "Incident":
-        return Incident.objects.create(
-            title="x", severity="high", scope="multiple", declared_by=requester, respond_by=timezone.now(), state=state
+    if machine == "Action item":
+        return ActionItem.objects.create(title="x", state=state)
+    if machine in ("Incident", "Post-mortem"):
+        of_incident = {"state": state} if machine == "Incident" else {}
+        incident = Incident.objects.create(
+            title="x",
+            severity="high",
+            scope="multiple",
+            declared_by=requester,
+            respond_by=timezone.now(),
+            **of_incident,
         )
+        if machine == "Incident":
+            Waiver.objects.create(incident=incident, by=lead, reason="x")
+            return incident
+        postmortem = PostMortem.objects.create(incident=incident, begun_by=requester, state=state)
+        PostMortemSection.objects.create(postmortem=postmortem, key="summary", title="Summary", body="x")
+        return postmortem
     system = System.objects.get_or_create(name="agents", defaults={"manifest_text": manifest_text(root)})[0]
     if machine == "Restore point":
         return RestorePoint.objects.create(system=system, tag=f"backup-{RestorePoint.objects.count()}", state=state)
@@ -90,7 +104,13 @@ def test_each_role_makes_the_move_or_is_told_why_not(
 def test_what_the_table_does_not_name_is_refused(matrix: None, tmp_path: Path) -> None:
     """Every pair of state and move that no transition joins."""
     requester, lead = person("asks", "Ada Asks", Role.ON_CALL), person("votes", "Vera Votes", Role.TECH_LEAD)
-    names = {"Incident": Incident, "Restore point": RestorePoint, "Rollback": Rollback}
+    names: dict[str, type[StateModel]] = {
+        "Incident": Incident,
+        "Action item": ActionItem,
+        "Post-mortem": PostMortem,
+        "Restore point": RestorePoint,
+        "Rollback": Rollback,
+    }
     tried = 0
     for machine, model in names.items():
         known = {(each.source, each.name) for each in moves(model)}

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_fsm import FSMField, transition
 
 from portal.ledger.moves import StateModel
-from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Role, at_least
+from portal.ledger.roles import EVERYBODY_AT_WORK, MACHINE, Role, at_least, called
 
 
 class Severity(models.TextChoices):
@@ -62,13 +62,27 @@ def reviewed(incident: Any) -> bool:
     return not incident.reviews.filter(reviewed_at=None).exists()
 
 
+def looked_back(incident: Any) -> bool:
+    """It has no published post-mortem: write one and let somebody else publish it; for Medium and Low a Tech Lead may
+    waive it."""
+    postmortem = getattr(incident, "postmortem", None)
+    return hasattr(incident, "waiver") or (postmortem is not None and postmortem.published_at is not None)
+
+
+def assigned(incident: Any) -> bool:
+    """An action item has no owner or no due date: give it both, or drop it with a reason."""
+    lacking = models.Q(owner=None) | models.Q(due_at=None)
+    return not incident.action_items.filter(lacking, state__in=["open", "in_progress"]).exists()
+
+
 class Incident(StateModel):
     title = models.CharField(max_length=200)
     summary = models.TextField(blank=True)
     severity = models.CharField(max_length=10, choices=Severity)
     scope = models.CharField(max_length=12, choices=Scope)
     state = FSMField(default=IncidentState.DECLARED, choices=IncidentState, protected=True, db_index=True)
-    declared_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    declared_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    declared_from = models.CharField(max_length=60, blank=True, help_text="the source that declared it, if no person")
     declared_at = models.DateTimeField(default=timezone.now, db_index=True)
     respond_by = models.DateTimeField()
     acknowledged_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
@@ -85,6 +99,10 @@ class Incident(StateModel):
 
     def get_absolute_url(self) -> str:
         return reverse("incidents:incident", args=[self.pk])
+
+    @property
+    def declarer(self) -> str:
+        return called(self.declared_by) if self.declared_by or not self.declared_from else self.declared_from
 
     @property
     def is_open(self) -> bool:
@@ -131,7 +149,7 @@ class Incident(StateModel):
         IncidentState.RESOLVED,
         IncidentState.CLOSED,
         permission=at_least(Role.ENGINEER),
-        conditions=[reviewed],
+        conditions=[reviewed, looked_back, assigned],
     )
     def close(self) -> None:
         self.closed_at = timezone.now()

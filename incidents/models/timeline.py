@@ -8,13 +8,16 @@ from incidents.models.incident import Incident
 
 
 class TimelineEntry(models.Model):
-    """One line of an incident's story. Written by actions, never edited; `url` is where the facts are."""
+    """One line of an incident's story. Written by actions, never edited; `url` is where the facts are. (Only the line
+    that counts an alert's repeats grows, as long as it is the last one.)"""
 
     class Kind(models.TextChoices):
         MOVE = "move", "Move"
         NOTE = "note", "Note"
+        UPDATE = "update", "Status update"
         ROLLBACK = "rollback", "Rollback"
         HEALTH = "health", "Health"
+        ALERT = "alert", "Alert"
 
     incident = models.ForeignKey(Incident, models.PROTECT, related_name="timeline")
     at = models.DateTimeField(default=timezone.now)

@@ -55,7 +55,7 @@ def moves(model: type[StateModel]) -> Iterator[Move]:
     order = [str(value) for value, _ in states(model)]
     names = list(vars(model))
     for each in sorted(found, key=lambda one: (order.index(str(one.source)), names.index(one.name))):
-        needs = tuple(str(condition.__doc__) for condition in each.conditions)
+        needs = tuple(" ".join(str(condition.__doc__).split()) for condition in each.conditions)
         yield Move(each.name, str(each.source), str(each.target), each.permission, needs)
 
 

@@ -15,7 +15,8 @@ from portal.ledger.roles import Person, Who, called
 
 M = TypeVar("M", bound=models.Model)
 IRREGULAR = {"plan": "planned", "cancel": "cancelled", "override": "overridden", "hold": "put on hold",
-             "watch": "put under watch", "void": "sent back", "submit": "submitted", "reopen": "reopened"}  # fmt: skip
+             "watch": "put under watch", "void": "sent back", "submit": "submitted", "reopen": "reopened",
+             "drop": "dropped", "request_changes": "sent back for changes"}  # fmt: skip
 
 
 class MoveRefused(Exception):
@@ -89,7 +90,7 @@ def unmet(obj: StateModel, move: str) -> str:
         if each.name == move and each.source == obj.state:
             for condition in each.conditions:
                 if not condition(obj):
-                    return str(condition.__doc__)
+                    return " ".join(str(condition.__doc__).split())
     return ""
 
 
@@ -123,7 +124,7 @@ def advance(obj: StateModel, move: str, *, by: Person, note: str = "", **details
     if not can_proceed(method, check_conditions=False):
         raise MoveRefused(too_late(obj, move), obj)
     if reason := who_may(obj, move).why_not(obj, by):
-        raise NotAllowed(f"{called(by)} cannot {move} {obj}: {reason}.")
+        raise NotAllowed(f"{called(by)} cannot {move.replace('_', ' ')} {obj}: {reason}.")
     if reason := unmet(obj, move):
         raise MoveRefused(f"{obj} cannot be {past(move)}: {reason}", obj)
     method()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from rollbacks.models.checklist import ChecklistTick
 from rollbacks.models.health_sample import HealthSample
-from rollbacks.models.log_entry import RollbackLogEntry
+from rollbacks.models.log_entry import ImportedLogEntry, RollbackLogEntry
 from rollbacks.models.matrix import Decision, DecisionRule, MatrixVersion, NoMatrix, decide
 from rollbacks.models.restore_point import READABLE, RestorePoint, RestorePointState
 from rollbacks.models.rollback import ACTIVE, ENDED, Approval, Plan, Rollback, RollbackState
@@ -20,6 +20,7 @@ __all__ = [
     "Health",
     "HealthChange",
     "HealthSample",
+    "ImportedLogEntry",
     "MatrixVersion",
     "NoMatrix",
     "Plan",

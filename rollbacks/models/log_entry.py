@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
 from rollbacks.models.rollback import Rollback
+from rollbacks.models.system import System
 
 TITLES = {
     "code": "Code Rollback",
@@ -45,3 +47,29 @@ class RollbackLogEntry(models.Model):
     @property
     def title(self) -> str:
         return TITLES[self.rollback.procedure]
+
+
+class ImportedLogEntry(models.Model):
+    """An entry of a log that was written by hand, before the portal: no plan, no vote and no measurement stand behind
+    it, so it is no rollback of the portal's, and is shown apart. Its severity and scope are the words that it used."""
+
+    digest = models.CharField(max_length=64, unique=True, help_text="the same entry is imported once")
+    at = models.DateTimeField(db_index=True)
+    title = models.CharField(max_length=200)
+    system = models.ForeignKey(System, models.PROTECT, null=True, related_name="imported_log")
+    trigger = models.TextField(blank=True)
+    severity = models.CharField(max_length=40, blank=True)
+    scope = models.CharField(max_length=80, blank=True)
+    rollback_time = models.CharField(max_length=80, blank=True)
+    downtime = models.CharField(max_length=80, blank=True)
+    root_cause = models.TextField(blank=True)
+    prevention = models.TextField(blank=True)
+    imported_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    imported_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        verbose_name_plural = "imported log entries"
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} - {self.title}"

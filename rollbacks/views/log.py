@@ -6,6 +6,7 @@ from itertools import islice
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -17,7 +18,7 @@ from portal.ledger.paging import ByKeys
 from rollbacks import actions
 from rollbacks.forms import ExplainForm, LogFilter
 from rollbacks.log_format import FORMATS
-from rollbacks.models import Rollback, RollbackLogEntry
+from rollbacks.models import ImportedLogEntry, Rollback, RollbackLogEntry
 
 PER_PAGE = 25
 SEARCHED = 5_000  # entries: a word inside a text is found only by reading the text
@@ -36,6 +37,7 @@ def log(request: HttpRequest) -> HttpResponseBase:
     words = request.GET.copy()
     words.pop("page", None)
     context = {"form": form, "page": page, "query": words.urlencode(), "searched_since": wanted.searched_since}
+    context["has_imported"] = ImportedLogEntry.objects.exists()
     return render(request, "rollbacks/log.html", context)
 
 
@@ -128,6 +130,14 @@ async def by_turns(text: Iterator[str]) -> AsyncIterator[str]:
     """Written piece by piece: between two of them the other pages get their turn."""
     while piece := await sync_to_async("".join)(islice(text, PIECE)):
         yield piece
+
+
+@require_GET
+def imported(request: HttpRequest) -> HttpResponse:
+    """What was written by hand before the portal."""
+    entries = ImportedLogEntry.objects.select_related("system", "imported_by").defer("system__facts")
+    page = Paginator(entries, PER_PAGE).get_page(request.GET.get("page"))
+    return render(request, "rollbacks/imported.html", {"page": page})
 
 
 @require_POST

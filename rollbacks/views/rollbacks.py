@@ -24,8 +24,9 @@ OUTPUT_SHOWN = 20_000  # characters of a step's output on the page; the whole is
 def roll_back(request: HttpRequest, name: str) -> HttpResponse:
     """Ask for a rollback of this system."""
     system = get_object_or_404(System, name=name)
-    incident = actions.open_incident(system)
+    incident = actions.open_incident(system, request.GET.get("incident", ""))
     initial = {
+        "procedure": request.GET.get("procedure", ""),
         "incident": incident,
         "severity": incident.severity if incident else Severity.HIGH,
         "scope": incident.scope if incident else Scope.MULTIPLE,

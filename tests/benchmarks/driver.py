@@ -165,6 +165,23 @@ def complete(pk: int) -> None:
     actions.complete(pk, by=User.objects.get(username="oncall"), note="The next round is waiting")
 
 
+def add_source() -> str:
+    """A source, and its token."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from incidents import arriving  # noqa: PLC0415
+
+    return arriving.add_source(by=User.objects.get(username="techlead"), name="bench", kind="generic")[1]
+
+
+def counted() -> dict[str, int]:
+    """What became of its messages."""
+    from incidents.models import Alert  # noqa: PLC0415
+
+    counts = list(Alert.objects.values_list("count", flat=True))
+    return {"alerts": len(counts), "messages": sum(counts)}
+
+
 def await_state(pk: int, state: str) -> Any:
     from rollbacks.models import Rollback  # noqa: PLC0415
 
@@ -182,7 +199,7 @@ def main() -> None:
     django.setup()
     logging.getLogger("rollbacks.tasks").setLevel(logging.ERROR)  # that no broker runs yet is meant
     known: dict[str, Callable[..., Any]] = {
-        each.__name__: each for each in (prepare, fill, add, request, approve, carried, complete)
+        each.__name__: each for each in (prepare, fill, add, request, approve, carried, complete, add_source, counted)
     }
     for line in sys.stdin:
         words = json.loads(line)

@@ -15,7 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-SECTIONS = ["The outage", "The engine", "The pages", "The takeover", "The backup"]  # in this order on the page
+SECTIONS = [
+    "The outage",
+    "The engine",
+    "The pages",
+    "The arrivals",
+    "The takeover",
+    "The backup",
+]  # in this order on the page
 HEAD = """\
 # Measured
 

@@ -101,7 +101,7 @@ class Timed:
 
 
 @contextmanager
-def served() -> Iterator[tuple[int, dict[str, int]]]:
+def served() -> Iterator[tuple[int, dict[str, int], Driver]]:
     """The web part alone, as `make up` starts it, on three years of use: its port, and how many rows there are."""
     home = Path(tempfile.mkdtemp(prefix="portal-bench-"))
     driver = Driver(environment(home))
@@ -118,7 +118,7 @@ def served() -> Iterator[tuple[int, dict[str, int]]]:
             while stack.status_of(f"{stack.address(port)}accounts/login/") != 200:
                 assert time.monotonic() < deadline, (home / "web.out").read_text()
                 time.sleep(0.05)
-            yield port, rows
+            yield port, rows, driver
         finally:
             web.terminate()
             web.wait(30)
@@ -156,7 +156,7 @@ def exported(reader: Reader, other: Reader) -> tuple[str, float, Timed]:
 
 
 def test_pages() -> None:
-    with served() as (port, rows):
+    with served() as (port, rows, _):
         pages = measured(Reader(port, "techlead"), PAGES)
         audit = measured(Reader(port, "auditor"), AUDIT)
         export, seconds, meanwhile = exported(Reader(port, "auditor"), Reader(port, "techlead"))

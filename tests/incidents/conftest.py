@@ -8,8 +8,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from incidents import actions
-from incidents.models import Incident, Review
+from incidents import actions, postmortems
+from incidents.models import Incident, PostMortem, Review
+from portal.ledger.roles import Role
+from tests.conftest import look_back, person
 
 PATHS = {  # how an incident comes to a state
     "declared": [],
@@ -29,6 +31,8 @@ def incident_in(oncall: User) -> Callable[[str], Incident]:
     def make(state: str) -> Incident:
         incident = actions.declare(by=oncall, title="Checkout answers 500", severity="high", scope="multiple")
         for move in PATHS[state]:
+            if move == "close":
+                look_back(incident, oncall, person("reader", "Rosa Reads", Role.ENGINEER))
             getattr(actions, move)(incident.pk, by=oncall, note="because of the test")
         incident = Incident.objects.get(pk=incident.pk)
         assert incident.state == state
@@ -51,6 +55,20 @@ def review_of() -> Callable[..., Review]:
         )
 
     return make
+
+
+@pytest.fixture
+def postmortem(incident_in: Callable[[str], Incident], oncall: User) -> PostMortem:
+    """A draft of a resolved incident, begun by the on-call engineer; nothing is written yet."""
+    return postmortems.begin(incident_in("resolved").pk, by=oncall)
+
+
+@pytest.fixture
+def in_review(postmortem: PostMortem, oncall: User) -> PostMortem:
+    """Written and submitted by the on-call engineer."""
+    section = postmortem.sections.get(key="summary")
+    postmortems.write(section.pk, by=oncall, body="A bad release answered 500.", version=0)
+    return postmortems.submit(postmortem.pk, by=oncall)
 
 
 @pytest.fixture

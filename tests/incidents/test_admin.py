@@ -81,8 +81,11 @@ def test_nobody_changes_what_happened(client_for: ClientFor, history: Incident, 
 # --- contacts -------------------------------------------------------------------------------------------------------
 
 
+CONTACT = ["role", "duty", "phone", "email", "chat", "hours", "order", "first_channel", "time_zone"]
+
+
 def typed(contact: EmergencyContact, **changes: object) -> dict[str, object]:
-    known = {name: getattr(contact, name) for name in ("role", "duty", "phone", "email", "chat", "hours", "order")}
+    known = {name: getattr(contact, name) for name in CONTACT}
     return {**known, "person": contact.person_id or "", **changes}
 
 
@@ -119,7 +122,7 @@ def test_who_may_not_edit_contacts(
 
 def test_a_contact_that_is_added_or_deleted_leaves_a_row(client_for: ClientFor, seeded: None, tech_lead: User) -> None:
     """Deleting is a superuser's: also one by one, also many at once."""
-    new = {"role": "DevOps", "duty": "Network", "order": 9}
+    new = {"role": "DevOps", "duty": "Network", "order": 9, "first_channel": "phone", "time_zone": "UTC"}
     assert client_for(tech_lead).post("/admin/incidents/emergencycontact/add/", new).status_code == 302
     made = EmergencyContact.objects.get(duty="Network")
     assert rows_of(made).get().move == "add"

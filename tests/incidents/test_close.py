@@ -5,19 +5,23 @@ from collections.abc import Callable
 from django.contrib.auth.models import User
 from django.test import Client
 
+from incidents import action_items
 from incidents.models import Incident, Review
 from portal.ledger.models import rows_of
+from tests.conftest import look_back
 
 ClientFor = Callable[[User], Client]
 IncidentIn = Callable[[str], Incident]
+NOBODY: dict[str, None] = {"owner": None, "due_at": None}
 
 
 def url(incident: Incident) -> str:
     return f"/incidents/{incident.pk}/close/"
 
 
-def test_it_works(client_for: ClientFor, incident_in: IncidentIn, engineer: User) -> None:
+def test_it_works(client_for: ClientFor, incident_in: IncidentIn, engineer: User, oncall: User) -> None:
     incident = incident_in("resolved")
+    look_back(incident, oncall, engineer)
     response = client_for(engineer).post(url(incident), {"note": "Seen it"}, follow=True)
     assert response.redirect_chain == [(f"/incidents/{incident.pk}/", 302)]
     after = Incident.objects.get()
@@ -84,10 +88,37 @@ def test_an_open_review_keeps_it_open(
     tech_lead: User,
 ) -> None:
     incident = incident_in("resolved")
+    look_back(incident, oncall, tech_lead)
     review = review_of(incident, oncall)
     response = client_for(oncall).post(url(incident), follow=True)
     assert "A review is still open" in response.content.decode()
     assert Incident.objects.get().state == "resolved"
     client_for(tech_lead).post(f"/incidents/reviews/{review.pk}/answer/", {"note": "It was right"})
     client_for(oncall).post(url(incident))
+    assert Incident.objects.get().state == "closed"
+
+
+def test_without_a_post_mortem_it_stays_open(
+    client_for: ClientFor, incident_in: IncidentIn, oncall: User, engineer: User
+) -> None:
+    incident = incident_in("resolved")
+    shown = client_for(engineer).post(url(incident), follow=True).content.decode()
+    assert "It has no published post-mortem" in shown
+    assert Incident.objects.get().state == "resolved"
+    look_back(incident, oncall, engineer)
+    client_for(engineer).post(url(incident))
+    assert Incident.objects.get().state == "closed"
+
+
+def test_an_action_item_without_an_owner_keeps_it_open_and_is_named(
+    client_for: ClientFor, incident_in: IncidentIn, oncall: User, engineer: User
+) -> None:
+    incident = incident_in("resolved")
+    look_back(incident, oncall, engineer)
+    item = action_items.add_item(incident_pk=incident.pk, by=oncall, title="Add a canary", term="long", **NOBODY)
+    shown = client_for(engineer).post(url(incident), follow=True).content.decode()
+    assert "“Add a canary” has no owner and no due date" in shown
+    assert Incident.objects.get().state == "resolved"
+    action_items.drop(item.pk, by=oncall, note="The sample has no canary")
+    client_for(engineer).post(url(incident))
     assert Incident.objects.get().state == "closed"

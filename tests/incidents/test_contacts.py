@@ -38,6 +38,7 @@ def test_editing_is_in_the_admin_for_those_who_may(client_for: ClientFor, manage
     contact = EmergencyContact.objects.get(role="DevOps")
     url = f"/admin/incidents/emergencycontact/{contact.pk}/change/"
     typed: dict[str, Any] = {"role": "DevOps", "duty": "Hosts", "order": 4, "phone": "+1 202 555 0104"}
+    typed |= {"first_channel": "phone", "time_zone": "UTC"}
     auditor.refresh_from_db()
     manager.refresh_from_db()
     assert "Edit the contacts" not in client_for(auditor).get("/contacts/").content.decode()

@@ -16,6 +16,7 @@ from incidents import actions
 from incidents.models import Incident, Review
 from incidents.views import LINES
 from rollbacks.models import DecisionRule, Rollback, System
+from tests.conftest import look_back
 
 ClientFor = Callable[[User], Client]
 IncidentIn = Callable[[str], Incident]
@@ -35,10 +36,18 @@ Queries = Callable[[Client, str], int]
     ],
 )
 def test_moves(
-    client_for: ClientFor, incident_in: IncidentIn, oncall: User, auditor: User, state: str, offered: list[str]
+    client_for: ClientFor,
+    incident_in: IncidentIn,
+    oncall: User,
+    engineer: User,
+    auditor: User,
+    state: str,
+    offered: list[str],
 ) -> None:
     incident = incident_in(state)
-    moves = actions.moves(incident, oncall)
+    if state == "resolved":
+        look_back(incident, oncall, engineer)
+    moves = actions.moves(Incident.objects.get(pk=incident.pk), oncall)
     assert [move.name for move in moves] == offered
     assert [move.name for move in moves if move.primary] == offered[:1]
     assert not any(move.why_not for move in moves)
@@ -51,7 +60,7 @@ def test_moves(
 def test_a_button_that_may_not_be_used_says_why(client_for: ClientFor, incident_in: IncidentIn, auditor: User) -> None:
     shown = client_for(auditor).get(f"/incidents/{incident_in('declared').pk}/").content.decode()
     assert "This needs the role Engineer or above, and you are Auditor" in shown
-    assert shown.count("disabled") == 4
+    assert shown.count("disabled") == 5
 
 
 def test_late(client_for: ClientFor, incident_in: IncidentIn, oncall: User) -> None:

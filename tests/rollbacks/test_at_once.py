@@ -16,6 +16,8 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from incidents import actions as incidents
+from incidents import arriving
+from incidents.arrivals.arrival import arrival
 from incidents.models import Incident
 from portal.ledger.models import Ledger, rows_of
 from portal.ledger.moves import MoveRefused, advance
@@ -98,6 +100,39 @@ def refusals(results: list[Any]) -> list[str]:
 
 def states(rollback: Rollback) -> list[str]:
     return [row.target for row in rows_of(rollback).exclude(target="").order_by("number")]
+
+
+# --- arrivals -------------------------------------------------------------------------------------------------------
+
+
+def test_of_six_messages_in_one_instant_one_declares_the_incident(at_once: AtOnce, devops: User) -> None:
+    source, _ = arriving.add_source(by=devops, name="watch", kind="generic")
+    for number in range(FEW):
+        down = arrival(key=f"down {number}", title="Down")
+
+        at_once(*[partial(actions.arrive, source, down)] * PEOPLE)
+
+        alert = source.alerts.get(key=down.key)
+        assert alert.count == PEOPLE
+        assert [line.text for line in alert.incident.timeline.all()][1].startswith("watch said it 5 more times")
+    assert Incident.objects.count() == FEW
+
+
+def test_while_somebody_resolves_a_repeat_lands_in_the_old_incident_or_in_a_new_one(
+    at_once: AtOnce, devops: User, oncall: User
+) -> None:
+    source, _ = arriving.add_source(by=devops, name="watch", kind="generic")
+    for number in range(FEW):
+        down = arrival(key=f"down {number}", title="Down")
+        old = actions.arrive(source, down)
+        assert old is not None
+        incidents.acknowledge(old.incident_id, by=oncall)
+
+        at_once(partial(incidents.resolve, old.incident_id, by=oncall), partial(actions.arrive, source, down))
+
+        assert Incident.objects.get(pk=old.incident_id).state == "resolved"
+        counts = sorted(source.alerts.filter(key=down.key).values_list("open", "count"))
+        assert counts in ([(False, 2)], [(False, 1), (True, 1)])
 
 
 # --- votes ----------------------------------------------------------------------------------------------------------

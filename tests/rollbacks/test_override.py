@@ -8,7 +8,7 @@ from django.test import Client
 from incidents.models import Incident, Review
 from portal.ledger.models import rows_of
 from rollbacks.models import Approval, Rollback
-from tests.conftest import again
+from tests.conftest import again, look_back
 
 ClientFor = Callable[[User], Client]
 
@@ -41,6 +41,7 @@ def test_its_review_blocks_closing_the_incident(
     assert "A review is still open" in shown
     assert Incident.objects.get().state == "resolved"
     client_for(tech_lead).post(f"/incidents/reviews/{Review.objects.get().pk}/answer/", {"note": "It was right"})
+    look_back(incident, oncall, tech_lead)
     client.post(f"/incidents/{incident.pk}/close/", {"note": ""})
     assert Incident.objects.get().state == "closed"
 

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from incidents import postmortems
 from incidents.models import EmergencyContact
 from portal.ledger.roles import Role
 from rollbacks import actions as rollbacks
@@ -24,7 +25,7 @@ CONTACTS = [  # the guide's section "Emergency Contacts"
     (Role.DEVOPS, "Infrastructure rollback support"),
 ]
 EDITABLE = {
-    "incidents": ["emergencycontact"],
+    "incidents": ["emergencycontact", "sectiontemplate", "rotation", "turn"],
     "rollbacks": ["system", "matrixversion", "decisionrule"],
 }
 STAFF = [Role.TECH_LEAD, Role.DEVOPS, Role.MANAGER, Role.AUDITOR]  # who has something to do, or to read, in the admin
@@ -49,6 +50,7 @@ class Command(BaseCommand):
         for role in Role:
             Group.objects.get_or_create(name=role.value)[0].permissions.add(*permissions_of(role))
         rollbacks.seed_matrix()
+        postmortems.seed_sections()
         seed_contacts()
         if demo:
             seed_people(settings.HOME / "demo-accounts.json")
