@@ -81,8 +81,25 @@ def add(text: str) -> None:
     actions.add_system(by=None, text=text)
 
 
-def request(system: str, target: str, local: bool) -> int:
-    """Ask for a code rollback; returns when its plan waits for approval."""
+def backup(system: str) -> str:
+    """A restore point, made in this process; its tag."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions, runner  # noqa: PLC0415
+    from rollbacks.models import RestorePoint, System  # noqa: PLC0415
+
+    made = actions.backup(system=System.objects.get(name=system), by=User.objects.get(username="oncall"))
+    runner.carry(made.run.pk)
+    point = RestorePoint.objects.get(pk=made.pk)
+    if point.state != "verified":
+        raise RuntimeError(f"{point} is {point.state}: {point.problem}")
+    return point.tag
+
+
+def request(
+    system: str, target: str, local: bool, procedure: str = "code", wishes: dict[str, Any] | None = None
+) -> int:
+    """Ask for a rollback; returns when its plan waits for approval."""
     from django.contrib.auth.models import User  # noqa: PLC0415
 
     from rollbacks import actions, runner  # noqa: PLC0415
@@ -91,11 +108,12 @@ def request(system: str, target: str, local: bool) -> int:
     rollback = actions.request(
         system=System.objects.get(name=system),
         by=User.objects.get(username="oncall"),
-        procedure="code",
+        procedure=procedure,
         target=target,
         severity="high",
         scope="multiple",
         reason="Answers 500",
+        **(wishes or {}),
     )
     if local:
         runner.carry(rollback.run.pk)
@@ -120,9 +138,9 @@ def approve(pk: int, local: bool) -> dict[str, Any]:
         "approved": approved,
         "started": run.started_at.timestamp(),
         "verified": run.ended_at.timestamp(),
-        "tests": steps["try"].facts["seconds"]["test"],
+        "tests": steps["try"].facts["seconds"].get("test", 0.0) if "try" in steps else 0.0,
         "steps": {name: step.seconds for name, step in steps.items()},
-        "kept": steps["environment"].facts.get("kept", False),
+        "kept": "environment" in steps and steps["environment"].facts.get("kept", False),
         "said": "".join(steps["switch"].output.values_list("text", flat=True)),
     }
 
@@ -199,7 +217,7 @@ def main() -> None:
     django.setup()
     logging.getLogger("rollbacks.tasks").setLevel(logging.ERROR)  # that no broker runs yet is meant
     known: dict[str, Callable[..., Any]] = {
-        each.__name__: each for each in (prepare, fill, add, request, approve, carried, complete, add_source, counted)
+        each.__name__: each for each in (prepare, fill, add, backup, request, approve, carried, complete, add_source, counted)
     }
     for line in sys.stdin:
         words = json.loads(line)

@@ -17,6 +17,7 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 SECTIONS = [
     "The outage",
+    "The procedures",
     "The engine",
     "The pages",
     "The arrivals",
