@@ -166,6 +166,36 @@ def carried(pk: int) -> dict[str, Any]:
     }
 
 
+def vote(pk: int) -> None:
+    """Approve, and leave it to whoever works."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions  # noqa: PLC0415
+
+    actions.approve(pk, by=User.objects.get(username="techlead"))
+
+
+def work() -> list[dict[str, Any]]:
+    """One of several workers: carries what is due until nothing is; of each run what its instruments found."""
+    from rollbacks import runner  # noqa: PLC0415
+    from rollbacks.models import Run  # noqa: PLC0415
+
+    found = []
+    while due := runner.due():
+        run = due[os.getpid() % len(due)].pk  # not all of them at the same one
+        seen = fitted().carry(run)
+        if seen["steps"]:  # else another was quicker
+            row = Run.objects.get(pk=run)
+            found.append(seen | {"worker": os.getpid(), "run": (row.ended_at - row.started_at).total_seconds()})
+    return found
+
+
+def states(pks: list[int]) -> list[str]:
+    from rollbacks.models import Rollback  # noqa: PLC0415
+
+    return [Rollback.objects.get(pk=pk).state for pk in pks]
+
+
 @cache
 def fitted() -> Any:
     from tests.benchmarks.instruments import Instruments  # noqa: PLC0415
@@ -211,14 +241,18 @@ def await_state(pk: int, state: str) -> Any:
     return rollback
 
 
+KNOWN: list[Callable[..., Any]] = [
+    prepare, fill, add, backup, request, approve, vote, work, states, carried, complete, add_source, counted,
+]  # fmt: skip
+
+
 def main() -> None:
     import django  # noqa: PLC0415
 
     django.setup()
     logging.getLogger("rollbacks.tasks").setLevel(logging.ERROR)  # that no broker runs yet is meant
-    known: dict[str, Callable[..., Any]] = {
-        each.__name__: each for each in (prepare, fill, add, backup, request, approve, carried, complete, add_source, counted)
-    }
+    logging.getLogger("incidents.tasks").setLevel(logging.ERROR)
+    known: dict[str, Callable[..., Any]] = {each.__name__: each for each in KNOWN}
     for line in sys.stdin:
         words = json.loads(line)
         print(json.dumps(known[words.pop("do")](**words)), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -75,6 +76,18 @@ class Instruments:
             "seconds": time.perf_counter() - began,
             "own": sum(call.seconds for call in self.calls),
             "steps": sum(call.name in ("apply", "undo") for call in self.calls),
+            "between": self.between(),
             "statements": dict(self.statements),
             "statements_between": self.calls[-1].statements - self.calls[0].statements if self.calls else 0,
         }
+
+    def between(self) -> list[float]:
+        """Of each step but the first: seconds from the end of the one before it to its own, without what it did."""
+        found: list[float] = []
+        for before, call in itertools.pairwise(self.calls):
+            gap = call.began - before.began - before.seconds
+            if call.name in ("apply", "undo"):
+                found.append(gap)
+            elif found:
+                found[-1] += gap
+        return found

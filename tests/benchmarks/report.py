@@ -19,6 +19,7 @@ SECTIONS = [
     "The outage",
     "The procedures",
     "The engine",
+    "Fifty at the same time",
     "The pages",
     "The arrivals",
     "The takeover",
