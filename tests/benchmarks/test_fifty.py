@@ -22,7 +22,7 @@ from tests.benchmarks.fleet import Member, fleet
 from tests.benchmarks.reader import Reader
 from tests.hosts.portal import postgres
 
-HOSTS, WORKERS = 50, 4
+HOSTS, WORKERS = 6, 4
 OVERHEAD = 0.050  # seconds a step, for 95 % of all steps
 SLOW = 0.200  # seconds a page, for 95 % of the questions of each list
 EVERY = 0.1  # seconds between two questions

@@ -142,7 +142,7 @@ class Spoiled:
         self.manager = supervisor(place.sample)
         self.kept, self.ready, self.aside = (place.home / name for name in ("kept", "ready", "aside"))
         control.start_supervisor(place.sample)
-        place.introduce("invoke test")
+        place.introduce("true")  # the portal tries it beside the live tree: no part of an outage
         self.keep_backups()
         self.tag: str = place.driver.ask("backup", system=layout.NAME)
         self.spoil()
