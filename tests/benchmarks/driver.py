@@ -186,6 +186,8 @@ def work() -> list[dict[str, Any]]:
         seen = fitted().carry(run)
         if seen["steps"]:  # else another was quicker
             row = Run.objects.get(pk=run)
+            assert row.started_at
+            assert row.ended_at
             found.append(seen | {"worker": os.getpid(), "run": (row.ended_at - row.started_at).total_seconds()})
     return found
 

@@ -25,7 +25,7 @@ from tests.benchmarks.asking import Asking
 from tests.benchmarks.place import GOOD, RELEASE, Place
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
-GUIDE_ROUNDS = min(ROUNDS, 2)  # it takes seconds, and nothing is held against it
+GUIDE_ROUNDS = 1  # it takes seconds, and nothing is held against it
 CONFIG = "config/agents.config.json"
 OWN = ".rollback"  # the portal's folder in the checkout, with the environments that it keeps
 
@@ -300,8 +300,7 @@ def told(found: dict[str, Found]) -> None:
     head = ["procedure", "(a) guide", "(b) bare", "(c) calls", "portal", "portal / (b)", "promised", "portal / (c)"]
     text = f"""
 Seconds in which the sample refuses connections, asked every 5 ms, for each procedure from the same spoiled state to the
-same restore point. (a) types the guide's own commands, with supervisorctl for systemctl; medians of {GUIDE_ROUNDS}
-rounds. (b) types a stop, what puts in place what lies ready beside the checkout, and a start; (c) does the same by
+same restore point. (a) types the guide's own commands, with supervisorctl for systemctl; once. (b) types a stop, what puts in place what lies ready beside the checkout, and a start; (c) does the same by
 calls to supervisor, without the Python program that supervisorctl is. Medians of {ROUNDS} rounds, all ways in turn.
 
 {report.table([*head, "stop", "in place", "start"], rows)}
