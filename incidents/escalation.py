@@ -6,6 +6,7 @@ writes the next one holds the row that waits, so that any number of these may ru
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,12 +16,25 @@ from django.db import transaction
 from django.utils import timezone
 
 from incidents import duty, notify
+from incidents.action_items import TERMS, topic
 from incidents.actions import tell
-from incidents.models import EmergencyContact, Event, Incident, IncidentState, Message, TimelineEntry
+from incidents.models import (
+    TO_DO,
+    ActionItem,
+    EmergencyContact,
+    Event,
+    Incident,
+    IncidentState,
+    Message,
+    Severity,
+    TimelineEntry,
+)
 from incidents.on_call import on_call
-from portal.ledger.models import record
+from portal.ledger.models import Ledger, record
 from portal.ledger.moves import ago
 from portal.ledger.roles import Role, called, holders
+
+LONGEST_PATIENCE = timedelta(hours=24)  # with the owner of an overdue action item
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,81 @@ def next_level(wait: Wait) -> Level:
 
 def is_due(wait: Wait) -> bool:
     return next_level(wait).at <= timezone.now()
+
+
+# --- overdue action items -------------------------------------------------------------------------------------------
+
+
+def remind() -> None:
+    """An overdue action item: its owner hears of it once; when it is still to be done some time after, a Tech Lead."""
+    overdue = ActionItem.objects.filter(state__in=TO_DO, due_at__lte=timezone.now()).select_related("owner")
+    said = reminders(overdue)
+    for pk in [each.pk for each in overdue if deserves(each, said.get(topic(each), []))]:
+        with transaction.atomic():
+            item = ActionItem.objects.locked(pk)
+            match deserves(item, reminders([item])[topic(item)]):
+                case Event.REMINDER:
+                    remind_owner(item)
+                case Event.ESCALATED:
+                    hand_up(item)
+
+
+def reminders(items: Iterable[ActionItem]) -> dict[str, list[datetime]]:
+    """When something was said of each, in this order."""
+    said: dict[str, list[datetime]] = {topic(each): [] for each in items}
+    for about, at in Message.objects.filter(topic__in=list(said)).order_by("made_at").values_list("topic", "made_at"):
+        said[about].append(at)
+    return said
+
+
+def deserves(item: ActionItem, said: list[datetime]) -> Event | None:
+    """What is to be said of it now; what was said before it had its present date does not count."""
+    if not item.is_to_do or item.due_at is None or item.due_at > timezone.now():
+        return None
+    since = [at for at in said if at >= item.due_at]
+    has_owner = item.owner is not None and item.owner.is_active
+    if not since:
+        return Event.REMINDER if has_owner else Event.ESCALATED
+    patience = min(TERMS[ActionItem.Term(item.term)], LONGEST_PATIENCE)
+    return Event.ESCALATED if has_owner and len(since) == 1 and since[0] + patience <= timezone.now() else None
+
+
+def remind_owner(item: ActionItem) -> None:
+    assert item.owner is not None
+    text = f"It was due {item.due_at:%Y-%m-%d %H:%M} UTC. Finish it, give it another date or owner, or say why not."
+    say_of(item, Event.REMINDER, [item.owner], f"Overdue: {item.title}", text)
+
+
+def hand_up(item: ActionItem) -> None:
+    """To the Tech Lead of the contacts, or else to every one; never to the owner, who knows."""
+    rungs = [Rung(each.role, reachable(each)) for each in contacts() if each.role == Role.TECH_LEAD]
+    every = Rung(f"every {Role.TECH_LEAD}", list(holders(Role.TECH_LEAD)))
+    people = [(rung, [each for each in rung.people if each != item.owner]) for rung in [*rungs, every]]
+    rung = next((Rung(rung.role, others) for rung, others in people if others), Rung(every.role, []))
+    owner = f"with {called(item.owner)}" if item.owner else "without an owner"
+    text = f"“{item.title}” is overdue since {item.due_at:%Y-%m-%d %H:%M} UTC, {owner}: it goes to {rung}."
+    cause = record(item, "escalate", by=None, note=text)
+    say_of(item, Event.ESCALATED, rung.people, f"Overdue: {item.title}", text, cause)
+    if item.incident:
+        tell(item.incident, None, TimelineEntry.Kind.ESCALATION, text, item.get_absolute_url())
+
+
+def say_of(
+    item: ActionItem, event: Event, people: list[User], subject: str, text: str, cause: Ledger | None = None
+) -> None:
+    """Never as Critical, whatever its incident was: it may wait for the morning, and several go out as one."""
+    notify.put(
+        event,
+        key=f"ledger:{cause.number}" if cause else f"{topic(item)}:{item.due_at:%Y%m%dT%H%M%S}",
+        cause=cause,
+        to=people,
+        topic=topic(item),
+        incident=item.incident,
+        severity=Severity.MEDIUM,
+        subject=subject,
+        text=text,
+        url=item.get_absolute_url(),
+    )
 
 
 # --- the contacts ---------------------------------------------------------------------------------------------------

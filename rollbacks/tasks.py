@@ -52,6 +52,12 @@ def escalate() -> None:
     notices.escalate()
 
 
+@shared_task(time_limit=60)
+def remind() -> None:
+    """Overdue action items: their owners, and then a Tech Lead."""
+    escalation.remind()
+
+
 @shared_task
 def watch_health() -> None:
     """Ask each host's worker to look at its systems."""

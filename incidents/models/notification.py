@@ -44,6 +44,7 @@ TELLS = {  # the ledger's rows that somebody has to hear of: who writes one says
     ("incident", "cancel"): Event.MOVED,
     ("incident", "update"): Event.UPDATE,
     ("incident", "escalate"): Event.ESCALATED,
+    ("actionitem", "escalate"): Event.ESCALATED,
     ("rollback", "plan"): Event.APPROVAL,
     ("rollback", "void"): Event.APPROVAL,
     ("rollback", "escalate"): Event.ESCALATED,
