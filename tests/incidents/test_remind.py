@@ -128,7 +128,7 @@ def test_who_is_given_it_late_has_its_time_too(clock: Clock, item: Item, enginee
     made = item(owner=None)
     clock.shift(3600)
     tasks.remind()
-    words = {"title": made.title, "term": made.term, "owner": engineer, "due_at": made.due_at}
+    words: dict[str, Any] = {"title": made.title, "term": made.term, "owner": engineer, "due_at": made.due_at}
     action_items.change_item(made.pk, by=tech_lead, **words)
     for _ in range(8):
         tasks.remind()
