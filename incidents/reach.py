@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.contrib.auth.models import User
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.urls import reverse
 from django.utils import timezone
 
@@ -46,7 +46,14 @@ def ask(*, by: Person) -> list[Notification]:
 
 
 def people() -> list[User]:
-    return list(dict.fromkeys(person for contact in contacts() for person in reachable(contact)))
+    found = list(dict.fromkeys(person for contact in contacts() for person in reachable(contact)))
+    prefetch_related_objects(found, "channels", "preference")
+    return found
+
+
+def doubtful() -> list[Channel]:
+    """Those of the contacts' channels on which nobody should rely."""
+    return [channel for person in people() for channel in person.channels.all() if channel.doubt]
 
 
 def ways(person: User) -> Iterator[Channel | None]:

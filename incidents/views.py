@@ -323,9 +323,8 @@ def contacts(request: HttpRequest) -> HttpResponse:
             if group.name in members:
                 members[group.name].append(member)
     context = {
-        "contacts": EmergencyContact.objects.select_related("person").prefetch_related(
-            "person__channels", "deputies__channels"
-        ),
+        "contacts": EmergencyContact.objects.select_related("person").prefetch_related("deputies"),
+        "doubtful": reach.doubtful(),
         "unanswered": reach.unanswered(),
         "why_not_ask": reach.MAY_ASK.why_not(None, person(request)),
         "watches": duty.watches(),

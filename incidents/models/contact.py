@@ -50,17 +50,6 @@ class EmergencyContact(models.Model):
         return sorted(found, key=lambda each: each[0] != self.first_channel)
 
     @property
-    def doubts(self) -> list[str]:
-        """Which of its people's own channels nobody should rely on, and why."""
-        people = [each for each in (self.person, *self.deputies.all()) if each]
-        return [
-            f"{roles.called(person)}, {channel.label}: {channel.doubt}"
-            for person in people
-            for channel in person.channels.all()
-            if channel.doubt
-        ]
-
-    @property
     def is_stale(self) -> bool:
         """Nobody has tried it for a quarter of a year, or ever."""
         return self.verified_on is None or timezone.localdate() - self.verified_on > STALE
