@@ -214,6 +214,65 @@ def test_a_changed_byte_between_plan_and_start(
     assert found.is_untouched()
 
 
+# --- a repository that lacks something ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shallow(checkout: Path) -> Path:
+    """The checkout as small hosts have it: `git clone --depth 2`. It knows two commits, and v1 is not one of them."""
+    commit(checkout, "Worse", app_py="VERSION = 3\n")
+    whole = checkout.rename(checkout.with_name("whole"))
+    git(whole.parent, "clone", "-q", "--depth", "2", f"file://{whole}", str(checkout))
+    for name in (".env", "artifacts", "logs"):
+        (whole / name).rename(checkout / name)
+    return checkout
+
+
+def test_a_shallow_clone_is_backed_up_and_comes_back_where_nothing_is_left(
+    system: System, carry: Carry, oncall: User, shallow: Path
+) -> None:
+    point = actions.backup(system=system, by=oncall)
+    runner.carry(point.run.pk)
+    point = RestorePoint.objects.get(pk=point.pk)
+    assert (point.state, point.problem) == ("verified", "")
+    said = "".join(StepOutput.objects.filter(step__run=point.run).values_list("text", flat=True))
+    assert f"{shallow} is a shallow clone: what lies before it is not kept" in said
+
+    shutil.rmtree(shallow)
+    rollback = carry(system, procedure="full", target=point.tag)
+    assert rollback.state == "monitoring", rollback.trouble
+    assert git(shallow, "rev-parse", "HEAD") == point.commit
+    assert git(shallow, "log", "--format=%s").splitlines() == ["Worse", "Break it"]
+    assert (shallow / "app.py").read_text() == "VERSION = 3\n"
+    assert (shallow / "artifacts/history.txt").read_text() == "one\n"
+    git(shallow, "fsck")
+
+
+def test_a_shallow_clone_is_rolled_back_to_what_it_has(system: System, carry: Carry, shallow: Path) -> None:
+    before = git(shallow, "rev-parse", "HEAD~1")
+    (shallow / "note.txt").write_text("left by somebody\n")
+    rollback = carry(system, target=before)
+    assert rollback.state == "monitoring", rollback.trouble
+    assert git(shallow, "rev-parse", "HEAD") == before
+    assert (shallow / "app.py").read_text() == "VERSION = 2\nBROKEN = True\n"
+    git(shallow, "fsck")
+
+
+def test_a_shallow_clone_says_how_to_get_what_it_lacks(system: System, carry: Carry, shallow: Path) -> None:
+    found = AsFound(shallow)
+    rollback = carry(system, target="v1")
+    assert rollback.state == "refused"
+    assert "knows no commit, tag or branch 'v1'" in rollback.trouble
+    _, command, _ = rollback.trouble.split("`")
+    assert "is a shallow clone, which lacks older commits" in rollback.trouble
+    assert found.is_untouched()
+
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    rollback = carry(system, target="v1")
+    assert rollback.state == "monitoring", rollback.trouble
+    assert (shallow / "app.py").read_text() == "VERSION = 1\n"
+
+
 # --- a full disk ----------------------------------------------------------------------------------------------------
 
 
