@@ -174,11 +174,11 @@ def resolve(root: Path, ref: str) -> str:
         names = git(root, "tag", "--list", "--sort=-creatordate").splitlines()
         near = difflib.get_close_matches(ref, names, 3, 0.5) or names[:3]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
+        fetch = f"`git -C {shlex.quote(str(root))} fetch"
         if is_shallow(root):
-            hint += (
-                f" {root} is a shallow clone, which lacks older commits: `git -C {shlex.quote(str(root))} fetch "
-                "--unshallow --tags` brings them."
-            )
+            hint += f" It is a shallow clone, which lacks older commits: {fetch} --unshallow --tags` brings them."
+        elif remote(root):
+            hint += f" The remote was not asked: {fetch} --tags` brings what only that has."
         raise UnknownRef(f"{root} knows no commit, tag or branch {ref!r}.{hint}") from None
 
 
@@ -217,6 +217,12 @@ def changed_files(root: Path, old: str, new: str, paths: Sequence[str] = ()) -> 
     counts = numstat(git(root, *diff, "--numstat", *between))
     pairs = zip(kinds[::2], kinds[1::2], strict=False)
     return [FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1))) for kind, path in pairs if path]
+
+
+def names_changed(root: Path, old: str, new: str) -> list[str]:
+    """The paths of what differs, without a look into the files."""
+    said = git(root, "diff", "--no-renames", "--name-only", "-z", "--end-of-options", old, new, "--")
+    return [path for path in said.split("\0") if path]
 
 
 def literal(paths: Sequence[str]) -> list[str]:

@@ -457,10 +457,12 @@ def test_the_switch_imports_nothing_of_the_system(planned: Planned, agents: Mani
 def test_what_went_wrong_is_in_the_error(planned: Planned, agents: Manifest, checkout: Path, said: Words) -> None:
     mine = planned(agents)
     carry(mine, *BEFORE)
-    mine.essence["goal"]["commit"] = "f" * 40
-    with pytest.raises(StepFailed, match=r"ffffff.*\(The switch ended with code 1; its journal is .*-there\.json\.\)"):
+    lost = git(checkout, "rev-parse", "v1:app.py")
+    (checkout / ".git/objects" / lost[:2] / lost[2:]).unlink()
+    with pytest.raises(StepFailed, match=rf"{lost}.*\(The switch ended with code 1; its journal is .*-there\.json\.\)"):
         carry(mine, SWITCH)
     assert "not put in place: " in str(said)
+    undo(mine, SWITCH)
     assert text(checkout / "app.py") == "VERSION = 2\nBROKEN = True\n"
 
 
