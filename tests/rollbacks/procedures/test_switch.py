@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import socket
 import subprocess
 import sys
@@ -531,13 +532,14 @@ def test_a_service_that_was_stopped_stays_stopped_after_an_undo(planned: Planned
 
 
 @pytest.mark.usefixtures("here")
-def test_a_service_that_ran_is_started_even_when_nothing_could_be_put_in_place(
+def test_a_service_that_ran_is_started_even_when_something_could_not_be_put_in_place(
     planned: Planned, of: Manifest, served: Served, checkout: Path
 ) -> None:
+    shutil.rmtree(checkout / "artifacts")
     old = served.start()
     mine = planned(of)
     carry(mine, *BEFORE)
-    mine.essence["goal"]["commit"] = "f" * 40
+    mine.essence["goal"]["artifacts"] = ["artifacts"]  # which were never staged
     with pytest.raises(StepFailed, match="The switch ended with code 1"):
         carry(mine, SWITCH)
     assert wait_until(served.answers, 10)
