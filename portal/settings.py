@@ -245,6 +245,8 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(HOME / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "rollbacks.tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS * 2}},
+    "escalate": {"task": "rollbacks.tasks.escalate", "schedule": 15.0, "options": {"expires": 30}},
+    "remind": {"task": "rollbacks.tasks.remind", "schedule": 60.0, "options": {"expires": 120}},
     "watch health": {
         "task": "rollbacks.tasks.watch_health",
         "schedule": HEALTH_SECONDS,
