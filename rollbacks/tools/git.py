@@ -336,16 +336,22 @@ def tags(root: Path, pattern: str = "*") -> list[tuple[str, str, datetime]]:
     return [(name, peeled or own, datetime.fromtimestamp(int(at or 0), UTC)) for name, own, peeled, at in parts]
 
 
+def own_tags(root: Path) -> set[str]:
+    """The tags that a portal made: this one, or another host's, whose tags came with a fetch."""
+    rows = git(root, "tag", "--list", "--format=%(refname:strip=2)%1f%(taggeremail)").splitlines()
+    return {name for name, _, mail in (row.partition("\x1f") for row in rows) if mail == f"<{MAIL}>"}
+
+
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def exclude(root: Path, pattern: str) -> None:
-    """Let git not see files of the pattern in this checkout, without a change to its .gitignore."""
+def exclude(root: Path, *patterns: str) -> None:
+    """Let git not see files of the patterns in this checkout, without a change to its .gitignore."""
     path = git_path(root, "info/exclude")
     lines = path.read_text().splitlines() if path.exists() else []
-    if pattern not in lines:
+    if new := [pattern for pattern in patterns if pattern not in lines]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, "\n".join([*lines, pattern, ""]).encode())
+        files.write(path, "\n".join([*lines, *new, ""]).encode())
 
 
 def tag(root: Path, name: str, commit: str, message: str) -> None:
