@@ -327,6 +327,8 @@ def keep_history(context: Context) -> Facts:
     """The tag and its history into the backups' own repository: a restore point outlives the checkout."""
     git.mirror(context.root, mirror(context.manifest), context.goal["tag"])
     context.say(f"{mirror(context.manifest)} has {context.goal['tag']}\n")
+    if git.is_shallow(context.root):
+        context.say(f"{context.root} is a shallow clone: what lies before it is not kept\n")
     return {}
 
 

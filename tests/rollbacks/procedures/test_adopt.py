@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from rollbacks.procedures.inspection import inspect
 from rollbacks.procedures.preflight import hide_own
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import commit, git
-from tests.rollbacks.by_hand import NOTHING, by_hand
+from tests.rollbacks.by_hand import NOTHING, by_hand, made_by
 from tests.rollbacks.procedures.conftest import Words, back_up, carry, undo
 from tests.rollbacks.procedures.serving import picture
 
@@ -284,3 +285,20 @@ def test_onto_an_empty_directory_it_says_what_has_to_be_put_there(
     elsewhere = replace(agents, root=checkout.parent / "elsewhere")
     plan = full.plan(elsewhere, Request(point.tag, point, elsewhere=True))
     assert (plan.essence["goal"]["anew"], plan.shown["lacks"]) == (True, [SECRETS])
+
+
+def test_its_restore_script_brings_it_back_and_leaves_the_originals_alone(
+    takes: Takes, agents: Manifest, checkout: Path
+) -> None:
+    point = takes(agents, by_hand(checkout, pip=NOTHING))
+    originals = {path: path.read_bytes() for path in made_by(checkout)}
+    (checkout / "app.py").write_text("VERSION = 4\n")
+    (checkout / "artifacts/history.txt").write_text("spoiled\n")
+    script = ["/bin/bash", str(agents.backups / point.tag / "restore.sh")]
+    done = subprocess.run(script, capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the restore point names no packages: the environment stays as it is" in done.stdout
+    assert (checkout / "app.py").read_text() == "VERSION = 2\nBROKEN = True\n"
+    assert (checkout / "artifacts/history.txt").read_text() == "one\n"
+    assert (checkout / ".env").read_text() == "API_TOKEN=super-secret-token\n"
+    assert {path: path.read_bytes() for path in made_by(checkout)} == originals
