@@ -300,8 +300,9 @@ def told(found: dict[str, Found]) -> None:
     head = ["procedure", "(a) guide", "(b) bare", "(c) calls", "portal", "portal / (b)", "promised", "portal / (c)"]
     text = f"""
 Seconds in which the sample refuses connections, asked every 5 ms, for each procedure from the same spoiled state to the
-same restore point. (a) types the guide's own commands, with supervisorctl for systemctl; once. (b) types a stop, what puts in place what lies ready beside the checkout, and a start; (c) does the same by
-calls to supervisor, without the Python program that supervisorctl is. Medians of {ROUNDS} rounds, all ways in turn.
+same restore point. (a) types the guide's own commands, with supervisorctl for systemctl; once. (b) types a stop, what
+puts in place all that lies ready beside the checkout, and a start; (c) does the same by calls to supervisor, without
+the Python program that supervisorctl is. Medians of {ROUNDS} rounds, all ways in turn.
 
 {report.table([*head, "stop", "in place", "start"], rows)}
 
