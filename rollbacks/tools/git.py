@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ IDENTITY = {
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}  # a file may be named like a pattern
 # What git writes into its own directory is whole or not there: an empty object or tag, after a power cut, would break
-# every later command.
+# every later command. (By batches: at once on disk where the file system keeps git's hopes, else see mend().)
 DURABLE = ("core.fsync=all", "core.fsyncMethod=batch")
 # Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for.
 OURS = [
@@ -291,18 +291,15 @@ def add_all(root: Path, env: dict[str, str], ignoring: Sequence[str] = (), which
 def spare_index(root: Path) -> Iterator[dict[str, str]]:
     """The environment in which git works on a copy of the index, so that the real one stays as it is.
 
-    The copy is as old as the index: git reads a file again only when it was changed after that, to the second.
+    The copy is as old as the index: git reads a file again only when it was changed after that, to the second. It is
+    not beside the index: a host that loses its power would keep it there, and its lock, for ever.
     """
     real = git_path(root, "index")
-    number, name = tempfile.mkstemp(dir=real.parent, prefix="portal-index-")
-    os.close(number)
-    copy = Path(name)
-    try:
-        shutil.copy2(real, copy) if real.exists() else copy.unlink()
-        yield {"GIT_INDEX_FILE": name}
-    finally:
-        copy.unlink(missing_ok=True)
-        Path(f"{name}.lock").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="portal-index-") as folder:
+        copy = Path(folder) / "index"
+        if real.exists():
+            shutil.copy2(real, copy)
+        yield {"GIT_INDEX_FILE": str(copy)}
 
 
 def read_index(root: Path) -> bytes:
@@ -375,6 +372,7 @@ def begin(root: Path) -> None:
 
 def fetch_tag(root: Path, source: str, tag: str, timeout: float = 600) -> None:
     """A tag and all of its history, from an address or a directory. Raises GitError."""
+    mend(root)
     git(
         root,
         "fetch",
@@ -416,6 +414,7 @@ def mirror(root: Path, target: Path, tag: str) -> None:
         files.sync(made)
         made.rename(target)
     clear_locks(target)
+    mend(target)
     git(root, "push", "--quiet", "--no-verify", "--force", "--", str(target), f"refs/tags/{tag}")
 
 
@@ -431,6 +430,7 @@ def snapshot(
     """
     if known := tagged(root, name):
         return known
+    mend(root)
     parent = git(root, "rev-parse", "HEAD")
     with spare_index(root) as env:
         add_all(root, env)
@@ -438,6 +438,7 @@ def snapshot(
         if target:
             put_in(root, env, [path for path in in_the_way(root, env, target) if not is_under(path, hidden)])
         tree = git(root, "write-tree", env=env)
+    files.sync(root)  # a tag never names what a power cut can take
     made = parent
     if tree != git(root, "rev-parse", f"{parent}^{{tree}}"):
         made = git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
@@ -570,10 +571,12 @@ def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], mes
 
     The parent itself when it has them so already.
     """
+    mend(root)
     with spare_index(root) as env:
         git(root, "read-tree", parent, env=env)
         git(root, "reset", "--quiet", source, "--", *literal(paths), env=env)  # in the spare index only
         tree = git(root, "write-tree", env=env)
+    files.sync(root)
     if tree == git(root, "rev-parse", f"{parent}^{{tree}}"):
         return parent
     return git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
@@ -606,6 +609,15 @@ def clear_locks(root: Path) -> None:
             for lock in left:
                 lock.unlink(missing_ok=True)
         time.sleep(0.02)
+
+
+def mend(root: Path) -> None:
+    """Remove the objects that a power cut left empty, ours or a deployer's. git takes them for written, so that each
+    later commit of the same content would be broken too; without them it writes them anew."""
+    for path in git_path(root, "objects").glob("??/*"):
+        with suppress(FileNotFoundError):  # packed meanwhile
+            if path.stat().st_size == 0:
+                path.unlink()
 
 
 def locks(root: Path) -> list[Path]:
