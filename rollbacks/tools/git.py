@@ -228,7 +228,8 @@ def differs(root: Path, commit: str, *, only: Sequence[str] = (), ignoring: Sequ
     wanted = literal(only) or [":(top)"]
     left_out = [f":(top,exclude,literal){path}" for path in ignoring]
     diff = ["diff", "--no-renames", "--name-only", "-z", "--end-of-options", commit, "--"]
-    return bool(git(root, *diff, *wanted, *left_out))
+    with spare_index(root) as env:
+        return bool(git(root, *diff, *wanted, *left_out, env=env))
 
 
 def numstat(said: str) -> dict[str, tuple[int, int]]:
@@ -257,8 +258,9 @@ def named(root: Path, commit: str, path: str) -> str:
 
 def uncommitted(root: Path) -> list[FileChange]:
     """Tracked files that differ from HEAD (staged or not), and untracked ones that are not ignored."""
-    said = git(root, "diff", "--no-renames", "--name-status", "-z", "HEAD", "--").split("\0")
-    counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "HEAD", "--"))
+    with spare_index(root) as env:
+        said = git(root, "diff", "--no-renames", "--name-status", "-z", "HEAD", "--", env=env).split("\0")
+        counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "HEAD", "--", env=env))
     changed = [
         FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1)))
         for kind, path in zip(said[::2], said[1::2], strict=False)
@@ -289,7 +291,8 @@ def add_all(root: Path, env: dict[str, str], ignoring: Sequence[str] = (), which
 
 @contextmanager
 def spare_index(root: Path) -> Iterator[dict[str, str]]:
-    """The environment in which git works on a copy of the index, so that the real one stays as it is.
+    """The environment in which git works on a copy of the index, so that the real one stays as it is. (`git diff` too
+    writes the index, and locks it for that.)
 
     The copy is as old as the index: git reads a file again only when it was changed after that, to the second. It is
     not beside the index: a host that loses its power would keep it there, and its lock, for ever.

@@ -10,7 +10,7 @@ from tests.chaos.matrix import Matrix
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "chaos.md"
 SECTIONS = ["The worker is killed", "The host loses its power"]  # in this order on the page
-LEAST = 100  # runs that are worth a page
+LEAST = 50  # runs that are worth a page
 HEAD = """\
 # Cut off
 
@@ -20,7 +20,8 @@ outside with a run that nobody disturbed: each file of the checkout and its mode
 packages, secrets, artifacts, logs, the restore point, and the release that answers; no process, lock, work tree or
 half-made thing may be left; each step was ended once, by the last worker that had it; the ledger has the same moves in
 the same order, and its chain holds. Whatever else is a violation, and so is `held`: no such blow is a reason for it.
-`RUNS=` takes so many of the runs, of each procedure and kind about as many; `SEED=` plays the same instants again.
+`RUNS=` takes so many of the runs, of each procedure and kind about as many, `MINUTES=` ends in time; `SEED=` plays the
+same cases again. What has fewer than 50 runs is printed only.
 """
 
 

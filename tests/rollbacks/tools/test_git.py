@@ -440,6 +440,16 @@ def test_a_look_cut_short_leaves_nothing_in_the_checkout(root: Path) -> None:
         assert sorted((root / ".git").iterdir()) == before
 
 
+def test_a_look_does_not_write_the_index(root: Path) -> None:
+    """It would lock it, and a host that loses its power meanwhile keep the lock."""
+    (root / "app.py").touch()
+    before = (root / ".git/index").stat().st_ino
+    assert git.uncommitted(root) == []
+    assert not git.differs(root, git.head(root).commit)
+    git.tree_state(root)
+    assert (root / ".git/index").stat().st_ino == before
+
+
 def test_the_lock_of_a_git_at_work_is_respected(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(git, "LOCK_PATIENCE", 0.05)
     (tmp_path / "seen").symlink_to(root)  # also when root is named by a link
