@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from incidents import notify
 from incidents.actions import MAY_NOTE, check, tell
 from incidents.models import TO_DO, ActionItem, EmergencyContact, Incident, TimelineEntry
 from portal.ledger.models import record
@@ -106,6 +107,8 @@ def change_item(
     check_owner(owner, item)
     before = {"title": item.title, "term": item.term, "owner": called(item.owner) if item.owner else ""}
     before["due_at"] = str(item.due_at or "")
+    if (item.owner, item.due_at) != (owner, due_at):
+        notify.supersede(topic(item))
     item.title, item.term, item.owner, item.due_at = title.strip(), term, owner, due_at
     item.save()
     record(item, "change", by=by, before=before)
@@ -140,7 +143,14 @@ def moved(pk: int, move: str, by: Person, note: str) -> ActionItem:
     if note:
         item.note = note
     advance(item, move, by=by, note=note)
+    if not item.is_to_do:
+        notify.supersede(topic(item))
     return item
+
+
+def topic(item: ActionItem) -> str:
+    """Of what is said about it while it is overdue."""
+    return f"action-item-{item.pk}"
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------

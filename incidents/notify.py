@@ -34,6 +34,9 @@ EXPIRES = {  # hours after which nobody needs to hear it any more
     Event.DECIDED: 4,
     Event.PROGRESS: 4,
     Event.TROUBLE: 12,
+    Event.ESCALATED: 12,
+    Event.REMINDER: 24,
+    Event.DRILL: 7 * 24,
     Event.CODE: 1,
 }
 

@@ -17,7 +17,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from incidents import action_items, actions, auditor, channels, duty, postmortems
+from incidents import action_items, actions, auditor, channels, duty, escalation, postmortems
 from incidents.arriving import over_alerts
 from incidents.forms import (
     ActionItemForm,
@@ -154,6 +154,7 @@ def show(
         "why_not_waive": postmortems.why_not_waive(incident, by),
         "arrivals": auditor.arrivals(incident.pk),
         "watches": duty.watches(),
+        "escalates": escalation.next_level(escalation.of_incident(incident)) if incident.is_late else None,
     }
     return render(
         request,

@@ -245,6 +245,8 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(HOME / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "rollbacks.tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS * 2}},
+    "escalate": {"task": "rollbacks.tasks.escalate", "schedule": 15.0, "options": {"expires": 30}},
+    "remind": {"task": "rollbacks.tasks.remind", "schedule": 60.0, "options": {"expires": 120}},
     "watch health": {
         "task": "rollbacks.tasks.watch_health",
         "schedule": HEALTH_SECONDS,
@@ -308,7 +310,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the largest form is a manife
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {"line": {"()": "portal.log.Masked", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "line"},
         "nobody": {"class": "logging.NullHandler"},

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from portal import accounts
 from portal.ledger import moves, roles
 from rollbacks import actions as rollbacks
+from rollbacks.tools import mask
 
 register = template.Library()
 NOTHING = "–"
@@ -51,6 +52,12 @@ def severity(obj: Any) -> SafeString:
 def word(obj: Any, field: str) -> SafeString:
     value = getattr(obj, field, "")
     return badge(value, getattr(obj, f"get_{field}_display", lambda: "")())
+
+
+@register.filter
+def masked(text: str) -> str:
+    """An address or a command of a manifest, without the passwords in it."""
+    return mask.Masker([])(text)
 
 
 # --- times and sizes ------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def add_system(*, by: Person, text: str) -> tuple[System, bool]:
     if created or system.manifest_text != text:
         system.manifest_text, system.host, system.environment = text, parsed.host, parsed.environment
         system.save()
-        record(system, "add" if created else "change", by=by, manifest=text)
+        record(system, "add" if created else "change", by=by, manifest=manifest.shown(text))
         refresh_soon(system)
     return system, created
 

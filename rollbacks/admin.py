@@ -76,6 +76,14 @@ class SystemAdmin(admin.ModelAdmin[System]):
     list_per_page = 30
     search_fields = ["name"]
 
+    def get_fields(self, request: HttpRequest, obj: System | None = None) -> list[Any]:
+        """Who may not change it reads it without the passwords in it."""
+        return ["manifest_text" if self.has_change_permission(request, obj) else "shown_manifest", "retired"]
+
+    @admin.display(description="manifest")
+    def shown_manifest(self, obj: System) -> str:
+        return manifest.shown(obj.manifest_text)
+
     def save_model(self, request: HttpRequest, obj: System, form: Any, change: bool) -> None:
         """Through the same action as every other door; only `retired` is the admin's own."""
         system, _ = actions.add_system(by=request.user, text=form.cleaned_data["manifest_text"])  # type: ignore[arg-type]

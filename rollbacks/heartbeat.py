@@ -30,9 +30,10 @@ LAST = 16 * 1024  # and, when it says more, its last ones
 def masker_of(manifest: Manifest) -> mask.Masker:
     """Hides the system's secrets, the worker's own, and whatever looks like one. Raises OSError for secrets that cannot
     be read."""
+    addresses = mask.from_addresses("\n".join([manifest.text, *os.environ.values()]))
     secrets = mask.from_env_files(manifest.root / name for name in manifest.secrets)
     own = [value for key, value in os.environ.items() if mask.looks_secret(key)]
-    return mask.Masker([*secrets, *own, settings.SECRET_KEY])
+    return mask.Masker([*secrets, *addresses, *own, settings.SECRET_KEY])
 
 
 def masked(subject: Run | System, said: str) -> str:

@@ -17,7 +17,8 @@ from django.db.models import F
 from django.utils import timezone
 from kombu.exceptions import KombuError, OperationalError
 
-from rollbacks import keeping, runner
+from incidents import escalation
+from rollbacks import keeping, notices, runner
 from rollbacks.models import RestorePoint, Run, System
 from rollbacks.tools import probe
 
@@ -42,6 +43,19 @@ def sweep() -> None:
     for run in runner.due():
         send(carry, run.system.queue, run.pk, expires=HINT_SECONDS)
     runner.expire()
+
+
+@shared_task(time_limit=60)
+def escalate() -> None:
+    """What nobody has answered in its time goes to the next contact."""
+    escalation.escalate()
+    notices.escalate()
+
+
+@shared_task(time_limit=60)
+def remind() -> None:
+    """Overdue action items: their owners, and then a Tech Lead."""
+    escalation.remind()
 
 
 @shared_task

@@ -25,6 +25,7 @@ from portal.ledger.triggers import protect, unprotect
 from rollbacks import actions, runner
 from rollbacks.models import Rollback, System
 
+settings.WHITENOISE_AUTOREFRESH = True  # else each test's client looks through all static files first
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one takes half a second each
 _teardown = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 

@@ -29,6 +29,7 @@ ROOMS = {  # within a floor; what stands in one line may know each other
         "notify",
         "actions channels",
         "action_items arriving duty",
+        "escalation",
         "postmortems",
         "forms",
         "views views_sources views_on_call",

@@ -25,10 +25,14 @@ class Event(models.TextChoices):
     DECIDED = "decided", "A rollback that I asked for is decided"
     PROGRESS = "progress", "A rollback starts or ends"
     TROUBLE = "trouble", "A rollback fails, is aborted or is held"
+    ESCALATED = "escalated", "Nobody has answered, and I am the next contact"
+    REMINDER = "reminder", "An action item of mine is overdue"
+    DRILL = "drill", "I am asked whether a channel reaches me"
     CODE = "code", "A channel is tested"
 
 
-WANTABLE = [(event.value, event.label) for event in Event if event != Event.CODE]
+ALWAYS = {Event.ESCALATED, Event.DRILL, Event.CODE}  # whatever a person wants to hear of
+WANTABLE = [(event.value, event.label) for event in Event if event not in ALWAYS]
 TELLS = {  # the ledger's rows that somebody has to hear of: who writes one says so in the same transaction
     ("incident", "declare"): Event.DECLARED,
     ("incident", "acknowledge"): Event.MOVED,
@@ -39,8 +43,11 @@ TELLS = {  # the ledger's rows that somebody has to hear of: who writes one says
     ("incident", "close"): Event.MOVED,
     ("incident", "cancel"): Event.MOVED,
     ("incident", "update"): Event.UPDATE,
+    ("incident", "escalate"): Event.ESCALATED,
+    ("actionitem", "escalate"): Event.ESCALATED,
     ("rollback", "plan"): Event.APPROVAL,
     ("rollback", "void"): Event.APPROVAL,
+    ("rollback", "escalate"): Event.ESCALATED,
     ("rollback", "approve"): Event.DECIDED,
     ("rollback", "override"): Event.DECIDED,
     ("rollback", "reject"): Event.DECIDED,
@@ -108,7 +115,7 @@ class Preference(models.Model):
         return f"what {called(self.person)} wants to hear of"
 
     def wants(self, event: str, severity: str) -> bool:
-        return event not in self.unwanted_events and severity not in self.unwanted_severities
+        return event in ALWAYS or not (event in self.unwanted_events or severity in self.unwanted_severities)
 
     def quiet_until(self, at: datetime) -> datetime | None:
         """When the quiet hours end that `at` is in; None outside them. They may go over midnight."""

@@ -18,6 +18,7 @@ class TimelineEntry(models.Model):
         ROLLBACK = "rollback", "Rollback"
         HEALTH = "health", "Health"
         ALERT = "alert", "Alert"
+        ESCALATION = "escalation", "Escalation"
 
     incident = models.ForeignKey(Incident, models.PROTECT, related_name="timeline")
     at = models.DateTimeField(default=timezone.now)

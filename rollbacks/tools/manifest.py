@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from rollbacks.tools import ToolError
+from rollbacks.tools import ToolError, mask
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
 UNIT = re.compile(r"[A-Za-z0-9@._:][A-Za-z0-9@._:-]*")
@@ -43,6 +43,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "health": ("url", "watch_minutes"),
     "retention": ("last", "daily", "weekly", "monthly"),
 }
+hide = mask.Masker([])
 MOST_KEPT = 1000  # restore points of one sort
 KINDS: dict[type, str] = {
     str: "text in quotes",
@@ -236,7 +237,10 @@ class Reader:
             self.wrong("service", "unit", f"{manager} needs the name of the unit")
         if manager == "supervisor" and not supervisor_url(url):
             self.wrong(
-                "service", "url", f"{url!r}: supervisor needs its url, like unix:///run/supervisor.sock or http://…"
+                "service",
+                "url",
+                f"{hide(url)!r}: supervisor needs its url, like unix:///run/supervisor.sock or http://… (in a password "
+                "write / as %2F and @ as %40)",
             )
         return Service(manager, unit, url)
 
@@ -252,7 +256,7 @@ class Reader:
     def health_url(self) -> str:
         url: str = self.value("health", "url", str, "")
         if url and not web_url(url):
-            self.wrong("health", "url", f"{url!r} has to start with http:// or https:// and name a host")
+            self.wrong("health", "url", f"{hide(url)!r} has to start with http:// or https:// and name a host")
         return url
 
     def watch_minutes(self) -> float:
@@ -349,8 +353,22 @@ def unusable(path: str) -> str:
     return ""
 
 
+def shown(text: str) -> str:
+    """A manifest's text as everybody may read it: the passwords in its addresses and commands are hidden."""
+    return "".join(map(shown_line, text.splitlines(keepends=True)))
+
+
+def shown_line(line: str) -> str:
+    """The names of the files that hold secrets are none themselves."""
+    key = found[0] if (found := re.match(r"""\s*["']?secrets["']?\s*=\s*""", line)) else ""
+    return key + hide(line.removeprefix(key))
+
+
 def supervisor_url(url: str) -> bool:
-    return bool(re.fullmatch(r"unix:///\S+", url)) or (url.startswith("http://") and web_url(url))
+    """Not one whose password holds a / or @ as it is: it would be asked of another host."""
+    return bool(re.fullmatch(r"unix:///\S+", url)) or (
+        url.startswith("http://") and web_url(url) and "@" not in urlsplit(url).path
+    )
 
 
 def web_url(url: str) -> bool:

@@ -1,6 +1,7 @@
 """Measures the downtime: a process of its own asks the health URL every 100 ms, and outlives the worker.
 
-`python -m rollbacks.tools.prober URL FILE EVERY` appends a JSON line to FILE at its start and at each change:
+`python -m rollbacks.tools.prober FILE EVERY`, with the URL in its environment (it may hold a token, and everybody on
+the host can read a command line), appends a JSON line to FILE at its start and at each change:
 {"at": unix seconds, "ok": true, "answered": true, "detail": "200 in 3 ms"}, and {"at": …, "end": true} at its end.
 """
 
@@ -55,9 +56,9 @@ def start(url: str, file: Path, *, every: float = 0.1) -> None:
         return
     before = size(file)
     subprocess.run(
-        [sys.executable, "-m", "rollbacks.tools.prober", url, str(file), str(every)],
+        [sys.executable, "-m", "rollbacks.tools.prober", str(file), str(every)],
         cwd=PROJECT,
-        env={**command.clean_environment(), "PYTHONPATH": str(PROJECT)},
+        env={**command.clean_environment(), "PYTHONPATH": str(PROJECT), "HEALTH_URL": url},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -189,4 +190,4 @@ def append(file: Path, line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]))
+    main(os.environ["HEALTH_URL"], Path(sys.argv[1]), float(sys.argv[2]))

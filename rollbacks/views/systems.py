@@ -17,6 +17,7 @@ from portal.ledger.paging import ByKeys
 from rollbacks import actions
 from rollbacks.forms import BackupForm, ManifestForm
 from rollbacks.models import ACTIVE, RestorePoint, RestorePointState, Rollback, System
+from rollbacks.tools.manifest import shown
 
 PER_PAGE = 40
 EXAMPLE = """[system]
@@ -80,13 +81,14 @@ def add_system(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def manifest(request: HttpRequest, name: str) -> HttpResponse:
     system = get_object_or_404(System, name=name)
-    initial = {"text": system.manifest_text}
+    why_not = may_manage(request)
+    initial = {"text": shown(system.manifest_text) if why_not else system.manifest_text}
     form = ManifestForm(request.POST or None, request.FILES or None, system=system, initial=initial)
     if request.method == "POST" and form.is_valid():
         changed, _ = actions.add_system(by=request.user, text=form.cleaned_data["text"])  # type: ignore[arg-type]
         messages.success(request, f"{changed} was changed.")
         return redirect(changed)
-    context = {"form": form, "system": system, "why_not": may_manage(request)}
+    context = {"form": form, "system": system, "why_not": why_not}
     return render(request, "rollbacks/manifest.html", context, status=422 if form.errors else 200)
 
 

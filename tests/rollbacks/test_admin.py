@@ -229,6 +229,17 @@ def test_who_may_edit_the_matrix_and_the_systems(
 # --- systems --------------------------------------------------------------------------------------------------------
 
 
+def test_who_only_reads_a_system_sees_no_password_of_its_manifest(
+    admin: Admin, system: System, auditor: User, devops: User
+) -> None:
+    System.objects.update(manifest_text=f"{system.manifest_text}# http://me:pa/ssword@127.0.0.1:9001\n")
+    url = f"/admin/rollbacks/system/{system.pk}/change/"
+    shown = admin(auditor).get(url).content.decode()
+    assert "# http://•••@127.0.0.1:9001" in shown
+    assert "ssword" not in shown
+    assert "# http://me:pa/ssword@127.0.0.1:9001" in admin(devops).get(url).content.decode()
+
+
 def test_a_system_is_changed_through_the_same_door(
     admin: Admin, system: System, checkout: Path, tech_lead: User
 ) -> None:

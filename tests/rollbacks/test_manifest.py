@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,23 @@ def test_stranger(client: Client, client_for: ClientFor, system: System, strange
         assert response.status_code == 403
         assert "cannot add or change a system" in response.content.decode()
     assert System.objects.get().manifest_text == system.manifest_text
+
+
+def test_who_may_not_change_it_reads_it_without_its_passwords(
+    client_for: ClientFor, system: System, engineer: User, devops: User, auditor: User
+) -> None:
+    url = "http://me:pa@ss/word@127.0.0.1:9001"
+    command = "curl -H 'Authorization: Bearer abcdefgh' http://me:pass-word@127.0.0.1/"
+    text = system.manifest_text.replace('"true"', json.dumps(command))
+    System.objects.update(manifest_text=f"{text}\n# once {url}\n")
+    for person in (engineer, auditor):
+        shown = client_for(person).get(URL).content.decode()
+        assert "# once http://•••@127.0.0.1:9001" in shown
+        assert not any(secret in shown for secret in ("ss/word", "pass-word", "abcdefgh"))
+        assert "secrets = [&quot;.env&quot;]" in shown
+    shown = client_for(devops).get(URL).content.decode()
+    assert url in shown, "who saves it has to have it whole"
+    assert "pass-word" in shown
 
 
 def test_another_name(client_for: ClientFor, system: System, devops: User) -> None:

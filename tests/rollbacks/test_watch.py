@@ -19,7 +19,7 @@ from portal import views
 from rollbacks import actions, runner, watching
 from rollbacks.models import HealthSample, Rollback, System
 from rollbacks.tools.probe import Health
-from tests.conftest import again
+from tests.conftest import again, look_back
 
 ClientFor = Callable[[User], Client]
 SICK = Health(False, True, 500, 7.0, "500: token=super-secret-token")
@@ -130,11 +130,12 @@ def test_an_open_page_looks_again_while_something_is_under_watch(
 
 @pytest.mark.parametrize("state", ["monitoring", "resolved", "closed"])
 def test_lost_health_reopens_the_incident_and_its_timeline_says_so(
-    watched: Rollback, incident: Incident, oncall: User, time_machine: Any, state: str
+    watched: Rollback, incident: Incident, oncall: User, tech_lead: User, time_machine: Any, state: str
 ) -> None:
     if state != "monitoring":
         incidents.resolve(incident.pk, by=oncall)
     if state == "closed":
+        look_back(incident, oncall, tech_lead)
         incidents.close(incident.pk, by=oncall)
     assert incident_state() == state
     look(SICK)
@@ -154,10 +155,11 @@ def incident_state() -> str:
 
 
 def test_people_cannot_reopen_a_closed_incident(
-    client_for: ClientFor, watched: Rollback, incident: Incident, oncall: User
+    client_for: ClientFor, watched: Rollback, incident: Incident, oncall: User, tech_lead: User
 ) -> None:
     pk = incident.pk
     incidents.resolve(pk, by=oncall)
+    look_back(incident, oncall, tech_lead)
     incidents.close(pk, by=oncall)
     assert client_for(oncall).post(f"/incidents/{pk}/reopen/", {"note": "It is back"}).status_code == 403
     assert "Reopen" not in client_for(oncall).get(f"/incidents/{pk}/").content.decode()

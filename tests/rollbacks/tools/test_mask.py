@@ -29,6 +29,11 @@ SECRET = "hunter2-S3cr3t"
         f"PASSWORD=ab'{SECRET}",
         f"postgres://me:{SECRET}@db/x",
         f"redis://:{SECRET}@host",
+        f"http://me:/{SECRET}/a@b@host:9001/RPC2",
+        f"http://me@example.org:a@b/{SECRET}@host",
+        f"https://{SECRET}@host/agents.git",
+        f"https://{SECRET}:x-oauth-basic@host/agents.git",
+        f'{{"first":"http://host:80/","second":"http://me:{SECRET}@host/"}}',
         f"Authorization: Bearer {SECRET}",
         f"authorization: token {SECRET}",
         f"'Authorization': 'Basic {SECRET}'",
@@ -53,6 +58,8 @@ def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
         "",
         "1 passed in 0.1s",
         "https://host:8000/x@y",
+        "https://host/@me",
+        "http://[::1]:8000/x@y",
         "the token expired",
         "tokenizer loaded",
         "password:",
@@ -62,6 +69,11 @@ def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
 )
 def test_innocent_words_stay(text: str) -> None:
     assert mask.Masker([])(text) == text
+
+
+def test_where_an_address_leads_stays() -> None:
+    found = mask.Masker([])(f"fatal: 'http://me:p@ss/{SECRET}@host:9001/RPC2' is away, and so is http://other/")
+    assert found == f"fatal: 'http://{mask.HIDDEN}@host:9001/RPC2' is away, and so is http://other/"
 
 
 def test_known_secrets_are_hidden_wherever_they_are() -> None:
@@ -76,7 +88,10 @@ def test_known_secrets_are_hidden_wherever_they_are() -> None:
 def test_a_secret_in_a_stream_is_hidden_however_it_is_cut(chunk: int) -> None:
     stream = mask.Stream(mask.Masker([SECRET]))
     dice = random.Random(chunk)  # noqa: S311
-    parts = [dice.choice([SECRET, "x" * dice.randrange(900), " ", "\n", "token=abcdefgh123 "]) for _ in range(3000)]
+    parts = [
+        dice.choice([SECRET, "x" * dice.randrange(900), " ", "\n", "token=abcdefgh123 ", "http://me:abcdefgh/@h "])
+        for _ in range(3000)
+    ]
     whole = "".join(parts)
     shown = "".join(stream.feed(whole[at : at + chunk]) for at in range(0, len(whole), chunk)) + stream.close()
     assert SECRET not in shown
@@ -104,7 +119,19 @@ def test_a_stream_hides_nothing_else_and_does_not_keep_lines_back() -> None:
     assert stream.close() == ""
 
 
-@pytest.mark.parametrize("text", ["a-" * 30_000, "token" * 12_000, "://" * 20_000, "password " * 7000, '"\\' * 30_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a-" * 30_000,
+        "token" * 12_000,
+        "://" * 20_000,
+        "a://" * 20_000,
+        "a://b:80/" * 10_000 + "@",
+        "a://b:c@" * 10_000,
+        "password " * 7000,
+        '"\\' * 30_000,
+    ],
+)
 def test_no_text_takes_long(text: str) -> None:
     began = time.perf_counter()
     mask.Masker([SECRET])(text)
@@ -115,10 +142,10 @@ def test_values_of_env_files(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text(
         "DEBUG=1\n# a note\nexport API_KEY='quoted-value'\nDB_PASSWORD=plain-value # why\n"
-        "DATABASE_URL=postgres://me:in-the-url@db/x\nSECRET_KEY\nTOKEN=\n"
+        "DATABASE_URL=postgres://me:in-the-url@db/x\nBROKER=redis://:p%40ss/word@host\nSECRET_KEY\nTOKEN=\n"
     )
     found = mask.from_env_files([path, tmp_path / "none"])
-    assert {"quoted-value", "plain-value", "in-the-url"} <= set(found)
+    assert {"quoted-value", "plain-value", "in-the-url", "p%40ss/word", "p@ss/word"} <= set(found)
     assert "1" not in found
 
 

@@ -93,8 +93,9 @@ def test_a_refused_connection_is_an_outage(file: Path) -> None:
 def test_there_is_only_one(server: ThreadingHTTPServer, file: Path) -> None:
     for _ in range(3):
         prober.start(url(server), file, every=0.02)
-    args = [sys.executable, "-m", "rollbacks.tools.prober", url(server), str(file), "0.02"]
-    assert subprocess.run(args, cwd=prober.PROJECT, check=False).returncode == 0
+    args = [sys.executable, "-m", "rollbacks.tools.prober", str(file), "0.02"]
+    surroundings = {**os.environ, "HEALTH_URL": url(server)}
+    assert subprocess.run(args, cwd=prober.PROJECT, env=surroundings, check=False).returncode == 0
     time.sleep(0.1)
     assert len(file.read_text().splitlines()) == 1
 
