@@ -4,16 +4,24 @@ from django.contrib import admin
 
 from incidents.models import (
     ActionItem,
+    Attempt,
+    Audit,
+    Channel,
     EmergencyContact,
+    Event,
     Incident,
+    Message,
+    Notification,
     PostMortem,
     Review,
     Revision,
     Rotation,
     SectionTemplate,
+    Subscription,
     TimelineEntry,
     Turn,
 )
+from incidents.models.notification import shown
 from portal.ledger.admin import PeriodFilter, ReadOnlyAdmin, RecordedAdmin
 
 
@@ -90,3 +98,70 @@ class ActionItemAdmin(ReadOnlyAdmin):
     list_filter = ["state", "term"]
     list_select_related = ["owner", "incident"]
     search_fields = ["title", "subject", "note"]
+
+
+# --- notifications: an address may hold secrets, so none is shown or searched ---------------------------------------
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnlyAdmin):
+    list_display = ["made_at", "subject", "event", "severity", "incident", "expires_at"]
+    list_filter = ["event", "severity"]
+    list_select_related = ["incident"]
+    search_fields = ["subject", "text"]
+    fields = ["made_at", "event", "severity", "subject", "said", "url", "incident", "cause", "topic", "expires_at"]
+    readonly_fields = ["said"]
+
+    @admin.display(description="text")
+    def said(self, message: Message) -> str:
+        return "(a code)" if message.event == Event.CODE else message.text
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    list_display = ["message", "to", "by_way", "state", "due_at", "sent_at", "tries"]
+    list_filter = ["state", "way", "doubtful", "message__event"]
+    list_select_related = ["message", "person"]
+    search_fields = ["message__subject", "label", "person__username", "person__last_name"]
+    fields = ["message", "to", "by_way", "state", "due_at", "claimed_at", "sent_at", "read_at", "tries", "doubtful"]
+    readonly_fields = ["to", "by_way"]
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnlyAdmin):
+    list_display = ["began_at", "notification", "to", "by_way", "outcome", "ended_at", "detail"]
+    list_filter = ["outcome", "notification__way"]
+    list_select_related = ["notification__message", "notification__person"]
+    search_fields = ["detail", "notification__message__subject"]
+
+    def to(self, attempt: Attempt) -> str:
+        return attempt.notification.to
+
+    def by_way(self, attempt: Attempt) -> str:
+        return attempt.notification.by_way
+
+
+@admin.register(Channel)
+class ChannelAdmin(ReadOnlyAdmin):
+    list_display = ["person", "label", "way", "where", "verified_at", "trouble", "trouble_at"]
+    list_filter = ["way", ("verified_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["person"]
+    search_fields = ["label", "person__username", "person__last_name"]
+    fields = ["person", "label", "way", "where", "verified_at", "trouble", "trouble_at"]
+    readonly_fields = ["where"]
+
+    def where(self, channel: Channel) -> str:
+        return shown(channel.way, channel.address)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = ["person", "email", "system", "severity", "made_by", "made_at"]
+    list_filter = ["severity"]
+    list_select_related = ["person", "made_by"]
+    search_fields = ["email", "system", "person__username", "person__last_name"]
+
+
+@admin.register(Audit)
+class AuditAdmin(ReadOnlyAdmin):
+    list_display = ["at", "since", "findings"]

@@ -114,8 +114,9 @@ def climb(wait: Wait) -> Level | None:
         expires=wait.expires,
     )
     if wait.incident:
-        url = "" if wait.obj == wait.incident else wait.obj.get_absolute_url()
-        tell(wait.incident, None, TimelineEntry.Kind.ESCALATION, f"{wait.obj}: {text}", url)
+        is_own = wait.obj == wait.incident
+        said, url = (text, "") if is_own else (f"{wait.obj}: {text}", wait.obj.get_absolute_url())
+        tell(wait.incident, None, TimelineEntry.Kind.ESCALATION, said, url)
     return level
 
 

@@ -37,7 +37,7 @@ EXPIRES = {  # hours after which nobody needs to hear it any more
     Event.ESCALATED: 12,
     Event.REMINDER: 24,
     Event.DRILL: 7 * 24,
-    Event.CODE: 1,
+    Event.CODE: 0.25,
 }
 
 
@@ -123,28 +123,54 @@ def by_channels(message: Message, person: User, due: datetime) -> Iterator[Notif
         yield Notification(message=message, person=person, way=Way.EMAIL, address=person.email, due_at=due)
 
 
-def put_code(channel: Channel, code: str) -> None:
-    """The code that proves a channel goes there alone, whatever the person wants to hear of."""
+def put_alone(
+    event: Event,
+    *,
+    key: str,
+    person: User,
+    channel: Channel | None,
+    subject: str,
+    text: str,
+    url: str,
+    topic: str = "",
+    due: datetime | None = None,
+) -> Notification:
+    """To this one channel (or the address of the account), whatever the person wants to hear of."""
     now = timezone.now()
     message = Message.objects.create(
-        event=Event.CODE,
-        key=f"code:{channel.pk}:{channel.code[:16]}:{now.timestamp()}",
+        event=event,
+        key=key,
+        topic=topic,
+        subject=subject,
+        text=text,
+        url=url,
+        made_at=now,
+        expires_at=now + timedelta(hours=EXPIRES[event]),
+    )
+    transaction.on_commit(tasks.hint)
+    return Notification.objects.create(
+        message=message,
+        person=person,
+        channel=channel,
+        way=channel.way if channel else Way.EMAIL,
+        label=channel.label if channel else "",
+        address=channel.address if channel else person.email,
+        due_at=due or now,
+    )
+
+
+def put_code(channel: Channel, code: str) -> None:
+    """The code that proves a channel."""
+    put_alone(
+        Event.CODE,
+        key=f"code:{channel.pk}:{channel.code[:16]}:{timezone.now().timestamp()}",
+        person=channel.person,
+        channel=channel,
         topic=f"channel-{channel.pk}",
         subject="Your code for the portal",
         text=f"{code} is the code that proves this channel. Type it in on your channels' page within 15 minutes.",
         url="/notifications/channels/",
-        made_at=now,
-        expires_at=now + timedelta(minutes=15),
     )
-    Notification.objects.create(
-        message=message,
-        person=channel.person,
-        channel=channel,
-        way=channel.way,
-        label=channel.label,
-        address=channel.address,
-    )
-    transaction.on_commit(tasks.hint)
 
 
 def supersede(topic: str) -> int:

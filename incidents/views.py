@@ -17,7 +17,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from incidents import action_items, actions, auditor, channels, duty, escalation, postmortems
+from incidents import action_items, actions, auditor, channels, duty, escalation, postmortems, reach
 from incidents.arriving import over_alerts
 from incidents.forms import (
     ActionItemForm,
@@ -324,6 +324,9 @@ def contacts(request: HttpRequest) -> HttpResponse:
                 members[group.name].append(member)
     context = {
         "contacts": EmergencyContact.objects.select_related("person").prefetch_related("deputies"),
+        "doubtful": reach.doubtful(),
+        "unanswered": reach.unanswered(),
+        "why_not_ask": reach.MAY_ASK.why_not(None, person(request)),
         "watches": duty.watches(),
         "why_not_verify": duty.MAY_VERIFY.why_not(None, person(request)),
         "members": members,

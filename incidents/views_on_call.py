@@ -12,10 +12,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from incidents import duty
+from incidents import duty, reach
 from incidents.calendars import BadCalendar, read, written
 from incidents.forms import CalendarForm, OverrideForm, SwapForm
-from incidents.models import EmergencyContact, Rotation
+from incidents.models import EmergencyContact, Notification, Rotation
 from incidents.views import person
 from portal.ledger.moves import MoveRefused
 from portal.ledger.roles import called
@@ -153,3 +153,28 @@ def verify(request: HttpRequest, pk: int) -> HttpResponse:
     contact = duty.verify_contact(pk, by=person(request))
     messages.success(request, f"{contact} is verified today.")
     return redirect("incidents:contacts")
+
+
+@require_POST
+def drill(request: HttpRequest) -> HttpResponse:
+    made = reach.ask(by=person(request))
+    if made:
+        messages.success(request, f"Asked on {len(made)} channels. What nobody confirms is shown here.")
+    else:
+        messages.info(request, "Nobody was asked: there is no channel, or all were asked within the day.")
+    return redirect("incidents:contacts")
+
+
+@require_http_methods(["GET", "POST"])
+def confirm(request: HttpRequest, token: str) -> HttpResponse:
+    """Opening the link says nothing yet: mail servers open links too."""
+    try:
+        asked = reach.asked_by(token, by=person(request))
+    except Notification.DoesNotExist:
+        raise Http404("The portal has sent no such link.") from None
+    if request.method == "POST":
+        reach.confirm(token, by=person(request))
+        messages.success(request, "Thank you: it is confirmed.")
+        return redirect("incidents:contacts")
+    context = {"asked": asked, "is_too_old": asked.message.expires_at <= timezone.now()}
+    return render(request, "incidents/confirm.html", context)

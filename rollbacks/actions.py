@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any
 from urllib.parse import urlencode
 
@@ -45,7 +46,7 @@ from rollbacks.models import (
     decide,
 )
 from rollbacks.models.log_entry import UNKNOWN
-from rollbacks.procedures import ROLLBACKS
+from rollbacks.procedures import ROLLBACKS, adopt
 from rollbacks.runner import follow_up, tell
 from rollbacks.tasks import hint, refresh_soon, tend_soon, verify_soon
 from rollbacks.tools import ToolError, manifest
@@ -118,6 +119,32 @@ def free_tag(system: System) -> str:
     while system.restore_points.filter(tag=(tag := f"backup-{at:%Y%m%d-%H%M%S}")).exists():
         at += timedelta(seconds=1)
     return tag
+
+
+@transaction.atomic
+def adopt_backup(*, system: System, tag: str, by: Person) -> RestorePoint:
+    """Ask for a backup that was made by hand to be taken over; a worker makes a restore point of it. Raises MoveRefused
+    for one that is not there, or was taken over."""
+    check(MAY_REQUEST, by, f"take over a backup of {system}")
+    system = System.objects.locked(system.pk)
+    if system.retired:
+        raise MoveRefused(f"{system} is retired: it gets no new restore points.", system)
+    found = {each["tag"]: each for each in keeping.hand_made(system)}
+    if tag not in found:
+        known = ", ".join(found) or "none"
+        raise MoveRefused(
+            f"{tag[:60]!r} is no backup of {system} that was made by hand and could be taken over. There is: {known}.",
+            system,
+        )
+    taken = set(system.restore_points.filter(tag__startswith=adopt.name_for(tag)).values_list("tag", flat=True))
+    own = next(name for number in count(1) if (name := adopt.name_for(tag, number)) not in taken)
+    reason = f"taken over from {tag}"
+    point = RestorePoint.objects.create(
+        system=system, tag=own, kind=RestorePoint.Kind.HAND_MADE, made_by=by, made_at=found[tag]["at"], reason=reason
+    )
+    born(point, "create", by=by, note=reason)
+    hint(Run.objects.create(system=system, restore_point=point))
+    return point
 
 
 @transaction.atomic

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from django.db.models import Prefetch
+from django.urls import reverse
 from django.utils import timezone
 
-from incidents.models import Incident
+from incidents.models import Incident, Notification, Way
 from portal.ledger.models import rows_of
 from portal.ledger.roles import called
 from rollbacks.log_format import in_words
@@ -49,6 +52,7 @@ def facts(incident: Incident, *, public: bool) -> list[Block]:
         votes(rollbacks),
         steps(rollbacks),
         log_entries(rollbacks),
+        deliveries(incident),
         to_do(incident),
     ]
     return [block for block in blocks if block.rows and (block.is_public or not public)]
@@ -117,6 +121,23 @@ def entries(rollbacks: list[Rollback]) -> Iterator[tuple[Rollback, RollbackLogEn
         entry = getattr(rollback, "log_entry", None)
         if entry is not None:
             yield rollback, entry
+
+
+def deliveries(incident: Incident) -> Block:
+    """Each message, to how many it was on its way, what became of that, and how long the slowest took."""
+    page = reverse("incidents:incident_deliveries", args=[incident.pk])
+    copies = Notification.objects.filter(again=None).exclude(way=Way.BROWSER)
+    rows = []
+    for message in incident.messages.prefetch_related(Prefetch("notifications", copies)).order_by("pk"):
+        sent = message.notifications.all()
+        if sent:
+            became = Counter(each.get_state_display().lower() for each in sent)
+            arrived = max((each.sent_at for each in sent if each.sent_at), default=None)
+            words = ", ".join(f"{count} {state}" for state, count in became.most_common())
+            rows.append(
+                Row(page, [message.made_at, message.subject, words, arrived - message.made_at if arrived else ""])
+            )
+    return Block("timeline", "Deliveries", ("When", "Message", "Copies", "The slowest took"), rows)
 
 
 def to_do(incident: Incident) -> Block:

@@ -22,8 +22,8 @@ from portal.ledger.moves import advance
 from portal.ledger.roles import Person
 from rollbacks.heartbeat import masked
 from rollbacks.models import ENDED, READABLE, RestorePoint, RestorePointState, Rollback, RollbackState, Run, System
-from rollbacks.procedures import backup
-from rollbacks.procedures.base import Point, in_words
+from rollbacks.procedures import adopt, backup
+from rollbacks.procedures.base import Facts, Point, in_words
 from rollbacks.retention import Verdict, choose
 from rollbacks.tools import ToolError, files, git
 from rollbacks.tools.manifest import Manifest
@@ -102,6 +102,18 @@ def is_busy(system: System) -> bool:
     rollbacks = Rollback.objects.filter(system__host=system.host, state__in=AT_WORK)
     backups = Run.objects.filter(system__host=system.host, restore_point__isnull=False, ended_at=None)
     return rollbacks.exists() or backups.exists()
+
+
+# --- what was made by hand ------------------------------------------------------------------------------------------
+
+
+def hand_made(system: System) -> list[Facts]:
+    """The guide's backups that lie on the host and were not taken over: [{"tag", "commit", "at", "lacks"}]."""
+    kept = [RestorePointState.CREATING, *READABLE]
+    points = system.restore_points.filter(kind=RestorePoint.Kind.HAND_MADE, state__in=kept)
+    taken = {adopt.original(tag) for tag in points.values_list("tag", flat=True)}
+    seen = [each for each in system.facts.get("hand_made", []) if each["tag"] not in taken]
+    return [{**each, "at": datetime.fromisoformat(each["at"])} for each in seen]
 
 
 # --- letting go -----------------------------------------------------------------------------------------------------

@@ -383,7 +383,10 @@ def previous_point(run: Run) -> str:
 
 
 def procedure_of(run: Run) -> base.Procedure:
-    return PROCEDURES[run.rollback.procedure if run.rollback else "backup"]
+    if run.rollback:
+        return PROCEDURES[run.rollback.procedure]
+    is_adopted = run.restore_point is not None and run.restore_point.kind == RestorePoint.Kind.HAND_MADE
+    return PROCEDURES["adopt" if is_adopted else "backup"]
 
 
 def subject_of(run: Run) -> Rollback | RestorePoint:
@@ -507,6 +510,7 @@ def keep_point(run: Run, sealed: base.Facts) -> None:
         return
     point.commit, point.manifest_sha256 = sealed["commit"], sealed["manifest_sha256"]
     point.size, point.parts = sealed["size"], sealed["parts"]
+    point.lacks = sealed.get("lacks", [])
     advance(point, "seal", by=None, commit=point.commit, manifest=point.manifest_sha256)
 
 
@@ -845,7 +849,7 @@ def backup_turn(mine: Claim, run: Run, heart: Heartbeat) -> bool:
         if trouble := why_no_backup(run):
             return backup_ended(mine, trouble)
         with held(mine) as row:
-            lay_out_steps(row, "backup", run.system.manifest_text)
+            lay_out_steps(row, procedure_of(run).name, run.system.manifest_text)
         return True
     if run.steps.filter(state__in=[StepState.FAILED, StepState.UNDOING, StepState.UNDONE]).exists():
         return backup_undo(mine, run, heart)
@@ -860,7 +864,7 @@ def why_no_backup(run: Run) -> str:
     """ "" or why it cannot be made. Only reads: where the system is not, nothing is written either, no fence."""
     assert run.restore_point is not None
     try:
-        PROCEDURES["backup"].plan(run.system.manifest, base.Request(run.restore_point.tag))
+        procedure_of(run).plan(run.system.manifest, base.Request(run.restore_point.tag))
     except ToolError as error:
         return masked(run, base.in_words(error))
     return ""

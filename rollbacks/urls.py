@@ -13,6 +13,7 @@ system_urls = [
     path("systems/<slug:name>/manifest/", systems.manifest, name="manifest"),
     path("systems/<slug:name>/backup/", systems.backup, name="backup"),
     path("systems/<slug:name>/restore-points/", restore_points.restore_points, name="restore_points"),
+    path("systems/<slug:name>/adopt/", restore_points.adopt, name="adopt"),
     path("systems/<slug:name>/prune/", restore_points.prune, name="prune"),
     path("systems/<slug:name>/declare/", systems.declare, name="declare"),
     path("systems/<slug:name>/roll-back/", rollbacks.roll_back, name="roll_back"),

@@ -30,6 +30,7 @@ ROOMS = {  # within a floor; what stands in one line may know each other
         "actions channels",
         "action_items arriving duty",
         "escalation",
+        "reach",
         "postmortems",
         "forms",
         "views views_sources views_on_call",

@@ -13,6 +13,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from incidents.models.contact import STALE
 from incidents.models.incident import Incident, Severity
 from portal.ledger.roles import called
 
@@ -92,6 +93,17 @@ class Channel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} ({shown(self.way, self.address)})"
+
+    @property
+    def doubt(self) -> str:
+        """ "" or why nobody should rely on it."""
+        if self.verified_at is None:
+            return "never confirmed"
+        if self.trouble:
+            return "the last message was given up"
+        if timezone.now() - self.verified_at > STALE:
+            return f"not confirmed since {self.verified_at:%-d %b %Y}"
+        return ""
 
 
 def shown(way: str, address: str) -> str:

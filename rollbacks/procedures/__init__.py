@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rollbacks.procedures import backup, code, config, dependencies, full, partial, state
+from rollbacks.procedures import adopt, backup, code, config, dependencies, full, partial, state
 from rollbacks.procedures.base import Procedure
 
 PROCEDURES: dict[str, Procedure] = {
-    each.PROCEDURE.name: each.PROCEDURE for each in (backup, code, config, dependencies, state, partial, full)
+    each.PROCEDURE.name: each.PROCEDURE for each in (adopt, backup, code, config, dependencies, state, partial, full)
 }
-ROLLBACKS = [name for name in PROCEDURES if name != backup.PROCEDURE.name]
+ROLLBACKS = [name for name in PROCEDURES if name not in (backup.PROCEDURE.name, adopt.PROCEDURE.name)]

@@ -30,6 +30,7 @@ from rollbacks.tools import environment, files, git
 from rollbacks.tools.manifest import Manifest
 
 FORMAT = 2
+FREEZE = "requirements.backup.txt"
 
 
 def place(manifest: Manifest, tag: str) -> Path:
@@ -59,20 +60,27 @@ def copy_files(manifest: Manifest, into: Path) -> list[str]:
 
 
 def write_description(manifest: Manifest, tag: str, commit: str, into: Path) -> None:
-    """DEPLOYED_VERSION.txt, requirements.backup.txt, system.toml and restore.sh."""
+    """What describe() writes, and what is installed."""
+    describe(manifest, tag, commit, into)
+    files.write(into / FREEZE, environment.freeze(manifest.live_environment).encode())
+
+
+def describe(manifest: Manifest, tag: str, commit: str, into: Path) -> None:
+    """DEPLOYED_VERSION.txt, system.toml and restore.sh."""
     files.write(into / "DEPLOYED_VERSION.txt", f"{commit}\n".encode())
-    files.write(into / "requirements.backup.txt", environment.freeze(manifest.live_environment).encode())
     files.write(into / "system.toml", manifest.text.encode())
     files.write(into / "restore.sh", restore_script.script(manifest, tag).encode(), 0o755)
 
 
-def seal(manifest: Manifest, tag: str, commit: str, into: Path) -> Facts:
-    """Hash every member, write manifest.json, and rename the whole into place. Idempotent."""
+def seal(manifest: Manifest, tag: str, commit: str, into: Path, about: Facts | None = None) -> Facts:
+    """Hash every member, write manifest.json (with what else is to be said), and rename the whole into place.
+    Idempotent."""
     final = place(manifest, tag)
     if not final.exists():
         for left in into.glob(".*"):  # what one who was killed was writing
             files.remove(left)
         described = {
+            **(about or {}),
             "format": FORMAT,
             "system": manifest.name,
             "tag": tag,
@@ -117,14 +125,16 @@ def described_point(manifest: Manifest, tag: str) -> Facts:
         "manifest_sha256": files.sha256(final / "manifest.json"),
         "size": files.tree_bytes(final),
         "parts": words_for(described["files"]),
+        "lacks": described.get("lacks", []),
     }
 
 
 def words_for(members: dict[str, str]) -> list[str]:
     config = [name.removeprefix("config/") for name in members if name.startswith("config/")]
     secrets = [name.removeprefix("secrets/") for name in members if name.startswith("secrets/")]
-    words = ["tag", *config, *secrets, "pip freeze"]
-    return [*words, "artifacts"] if {artifacts.LISTING, artifacts.ARCHIVE} & set(members) else words
+    freeze = ["pip freeze"] if FREEZE in members else []
+    kept = ["artifacts"] if {artifacts.LISTING, artifacts.ARCHIVE} & set(members) else []
+    return ["tag", *config, *secrets, *freeze, *kept]
 
 
 def check(manifest: Manifest, point: Point, *, deep: bool = True, trusted: str = "") -> list[str]:
@@ -190,8 +200,17 @@ def file_of(manifest: Manifest, point: Point, name: str) -> Path:
 
 def kept_freeze(manifest: Manifest, point: Point) -> str:
     """What `pip freeze` said then; "" when the restore point does not know."""
-    path = place(manifest, point.tag) / "requirements.backup.txt"
+    path = place(manifest, point.tag) / FREEZE
     return path.read_text() if path.is_file() else ""
+
+
+def holds_freeze(manifest: Manifest, point: Point) -> bool:
+    return (place(manifest, point.tag) / FREEZE).is_file()
+
+
+def lacking(manifest: Manifest, point: Point) -> list[str]:
+    """What a restore point that was made by hand does not hold, in words."""
+    return list(described(manifest, point.tag).get("lacks", []))
 
 
 def repositories(manifest: Manifest, tag: str) -> list[str]:
@@ -263,7 +282,7 @@ def write_down(context: Context) -> Facts:
     into, commit = part(manifest, tag), context.facts["tag"]["commit"]
     if not place(manifest, tag).exists():
         write_description(manifest, tag, commit, into)
-        frozen = (into / "requirements.backup.txt").read_text().splitlines()
+        frozen = (into / FREEZE).read_text().splitlines()
         context.say(f"{len(frozen)} packages frozen\nDEPLOYED_VERSION.txt\nrestore.sh\n")
     sealed = seal(manifest, tag, commit, into)
     own = sealed["size"] - shared_bytes(place(manifest, tag))
@@ -292,8 +311,14 @@ def read_back(context: Context) -> Facts:
             f"{', '.join(edited)} changed while the backup was made: it would hold files of two states. Nothing live "
             "was changed. Ask for another one when nobody is at work there."
         )
-    wrong = check(context.manifest, point, trusted=context.facts["artifacts"].get("previous", ""))
-    if wrong:
+    return check_sealed(context, trusted=context.facts["artifacts"].get("previous", ""))
+
+
+def check_sealed(context: Context, trusted: str = "") -> Facts:
+    """Raises StepFailed unless every member of what was just sealed can be read, and is what was written."""
+    sealed = context.facts["seal"]["restore_point"]
+    point = Point(sealed["tag"], sealed["commit"], sealed["manifest_sha256"])
+    if wrong := check(context.manifest, point, trusted=trusted):
         raise StepFailed("The restore point cannot be trusted: " + "; ".join(wrong))
     context.say("every member was read back, and its hash is right\n")
     return {"verified": True}
@@ -311,6 +336,8 @@ def keep_history(context: Context) -> Facts:
     """The tag and its history into the backups' own repository: a restore point outlives the checkout."""
     git.mirror(context.root, mirror(context.manifest), context.goal["tag"])
     context.say(f"{mirror(context.manifest)} has {context.goal['tag']}\n")
+    if git.is_shallow(context.root):
+        context.say(f"{context.root} is a shallow clone: what lies before it is not kept\n")
     return {}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from rollbacks.tools import ToolError
 from rollbacks.tools.manifest import Manifest
 
-FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
+FULL = (*(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)), "Out of diskspace")  # as git says it
 Facts = dict[str, Any]  # JSON: it is kept in the step's row, so that another worker can go on from it
 
 

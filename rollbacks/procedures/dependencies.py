@@ -7,7 +7,7 @@ name before the outage. Code and configuration stay as they are found.
 
 from __future__ import annotations
 
-from rollbacks.procedures import planning, stage
+from rollbacks.procedures import backup, planning, stage
 from rollbacks.procedures.base import CannotPlan, Plan, Procedure, Request
 from rollbacks.procedures.preflight import PREFLIGHT
 from rollbacks.procedures.safety import SAFETY
@@ -24,6 +24,11 @@ STEPS = (PREFLIGHT, SAFETY, WORKTREE, ENVIRONMENT, IMPORTS, TRY, SWITCH, PROCESS
 def plan(manifest: Manifest, request: Request) -> Plan:
     head = planning.look(manifest, request)
     source = git.resolve(manifest.root, request.target)
+    if request.point is not None and not backup.holds_freeze(manifest, request.point):
+        raise CannotPlan(
+            f"Restore point {request.target} holds no packages: it was made by hand, without {backup.FREEZE}. Choose "
+            f"another one, or its commit {source[:10]} for the packages that {manifest.requirements} asks for there."
+        )
     requirements = stage.requirements_of(manifest, source, request.point)
     lock = stage.lock_for(manifest, requirements, request.point)
     if not lock:

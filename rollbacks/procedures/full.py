@@ -68,6 +68,7 @@ def plan_anew(manifest: Manifest, point: Point) -> Plan:
         "artifacts": artifacts.changes(manifest, held_artifacts(manifest, point)),
         "secrets": [name for name in wanted if name in manifest.secrets],
         "kept_configuration": [name for name in manifest.config if name not in wanted],
+        "lacks": backup.lacking(manifest, point),
     }
     found = {"manifest": files.digest(manifest.text), "commit": "", "tree": "empty"}
     return planning.plan(goal, found, PROCEDURE.steps, shown, point)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from rollbacks.procedures import adopt
 from rollbacks.procedures.base import Facts, in_words
 from rollbacks.tools import ToolError, environment, files, git
 from rollbacks.tools.manifest import Manifest
 
-SHOWN = 20  # commits offered as targets
+SHOWN = 20  # commits offered as targets, and backups to be taken over
 
 
 def inspect(manifest: Manifest) -> Facts:
-    """{"commit", "branch", "release", "log": [...], "uncommitted", "packages", "free"} or {"problem"} in words."""
+    """{"commit", "branch", "log": [...], "uncommitted", "packages", "free", "hand_made": [...]}, or {"problem"} in
+    words."""
     try:
         git.check_checkout(manifest.root)
         head = git.head(manifest.root)
@@ -35,6 +37,7 @@ def inspect(manifest: Manifest) -> Facts:
             "uncommitted": len(git.uncommitted(manifest.root)),
             "packages": len(environment.freeze(manifest.live_environment).splitlines()),
             "free": files.free_bytes(manifest.root),
+            "hand_made": adopt.offered(manifest, SHOWN),
         }
     except (ToolError, OSError, ValueError) as error:
         return {"problem": in_words(error)}

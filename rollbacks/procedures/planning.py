@@ -84,6 +84,7 @@ def complete(
         "from": commit_facts(manifest, head.commit),
         "branch": head.branch,
         "uncommitted": [file_facts(each) for each in git.uncommitted(manifest.root)],
+        "lacks": backup.lacking(manifest, point) if point is not None else [],
     }
     return plan(goal, found(manifest, head), steps, {**live, **shown}, point)
 

@@ -8,14 +8,17 @@ from rollbacks.procedures.base import Context, Facts, Step, StepFailed
 from rollbacks.tools import fence, files, git, service
 from rollbacks.tools.manifest import Manifest
 
+BY_HAND = ("/requirements.backup.txt", "/artifacts-backup-*.tar.gz", "/DEPLOYED_VERSION.txt")  # adopt.py
 SPARE = 64 * 1024 * 1024  # bytes that must stay free on top of what is written
 
 
 def hide_own(manifest: Manifest) -> None:
     """What the portal and Python put into a checkout is not the system's: a restart that writes bytecode must not void
-    an approval. (".venv/" in a .gitignore would not match a link.)"""
-    for pattern in ("/.rollback/", f"/{manifest.environment_dir}", "__pycache__/"):
-        git.exclude(manifest.root, pattern)
+    an approval. (".venv/" in a .gitignore would not match a link.) Nor is what people made by the guide: a switch takes
+    away what git neither tracks nor ignores."""
+    own = ("/.rollback/", f"/{manifest.environment_dir}", "__pycache__/")
+    by_hand = (*BY_HAND, *(f"/{name}.backup" for name in manifest.config))
+    git.exclude(manifest.root, *own, *by_hand)
 
 
 def apply(context: Context) -> Facts:

@@ -69,7 +69,7 @@ git -C "$root" rev-parse --git-dir >/dev/null 2>&1 || {{
 root=$(cd "$root" && pwd)
 known() {{ git -C "$root" rev-parse --verify --quiet "refs/tags/$tag^{{commit}}" >/dev/null; }}
 for source in "$history" origin; do
-  known || git -C "$root" fetch --quiet "$source" "refs/tags/$tag:refs/tags/$tag" 2>/dev/null || true
+  known || git -C "$root" fetch --quiet --update-shallow "$source" "refs/tags/$tag:refs/tags/$tag" 2>/dev/null || true
 done
 known || {{
   echo "The tag $tag is not in $root. Nothing was changed. Fetch it from the remote, then run this again." >&2; exit 1; }}

@@ -16,7 +16,7 @@ from pathlib import Path
 import rollbacks
 from rollbacks.procedures import journal, safety, stage, verify
 from rollbacks.procedures.base import Context, Facts, Step, StepFailed
-from rollbacks.tools import command, environment, git, probe, service
+from rollbacks.tools import command, environment, files, git, probe, service
 
 LAUNCH_SECONDS = 300.0
 # What a goal does not name is left alone. `back`: to the state as found; `snapshot`: its code, uncommitted or not.
@@ -25,6 +25,8 @@ NOTHING: Facts = {
     "advanced": "", "back": False, "environment": "", "files": {}, "absent": [], "directories": {},
     "directories_back": {}, "logs": [], "logs_back": [], "reset": "",
 }  # fmt: skip
+BLOCK = 4096  # bytes that a file may take more than it holds
+SLACK = 2**20  # bytes: a journal, what the switch prints, configuration
 RUNS_WITHIN = 5.0  # seconds: a service that crashes and is started again by its manager has moments without a process
 PROJECT = Path(rollbacks.__file__).resolve().parent.parent
 
@@ -92,11 +94,29 @@ def common_goal(context: Context) -> Facts:
 
 
 def apply(context: Context) -> Facts:
+    files.make_folder(context.stage)
+    files.reserve(reserved(context), room_back(context))
     return carry_out(context, "there", forward_goal(context))
+
+
+def reserved(context: Context) -> Path:
+    """Room for the way back, taken while the service still runs: the disk may be full when it is needed."""
+    return context.stage / "reserve"
+
+
+def room_back(context: Context) -> int:
+    """Bytes: the files as they are now, the index and copies of it; artifacts and environments are only renamed."""
+    changed = []
+    if moves_code(context):
+        snapshot = context.facts["safety"]["snapshot"]
+        changed = git.names_changed(context.root, snapshot, stage.target_commit(context))
+    written = [files.file_bytes(context.root / name) + BLOCK for name in changed]
+    return sum(written) + 3 * files.file_bytes(safety.as_found(context) / "index") + SLACK
 
 
 def undo(context: Context) -> None:
     """Back to the state as found, and verified, hash by hash. Without a journal nothing was ever switched."""
+    files.remove(reserved(context))
     if not journal_path(context, "there").exists():
         if "switch" in context.facts:
             raise StepFailed(

@@ -95,6 +95,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def reserve(path: Path, size: int) -> None:
+    """A file that keeps so many bytes of the disk free for us, until it is removed. Raises OSError where there is no
+    room."""
+    guard.ask()
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
 def move(source: Path, target: Path) -> None:
     """Rename, on disk when this returns. Both have to be on one file system, and nothing may be at the target."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

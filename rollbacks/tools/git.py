@@ -8,6 +8,7 @@ import hashlib
 import os
 import pwd
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -41,6 +42,7 @@ OURS = [
     "commit.gpgSign=false", "advice.detachedHead=false", *DURABLE,
 ]  # fmt: skip
 GIT = ["git", *(word for each in OURS for word in ("-c", each))]
+FETCH = ["fetch", "--quiet", "--force", "--no-tags", "--update-shallow"]
 PATIENCE = 600.0  # seconds: a large checkout, or a filter that fetches
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
 KINDS = {"A": "added", "M": "modified", "D": "deleted", "T": "modified", "U": "conflicted"}
@@ -172,7 +174,17 @@ def resolve(root: Path, ref: str) -> str:
         names = git(root, "tag", "--list", "--sort=-creatordate").splitlines()
         near = difflib.get_close_matches(ref, names, 3, 0.5) or names[:3]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
+        fetch = f"`git -C {shlex.quote(str(root))} fetch"
+        if is_shallow(root):
+            hint += f" It is a shallow clone, which lacks older commits: {fetch} --unshallow --tags` brings them."
+        elif remote(root):
+            hint += f" The remote was not asked: {fetch} --tags` brings what only that has."
         raise UnknownRef(f"{root} knows no commit, tag or branch {ref!r}.{hint}") from None
+
+
+def is_shallow(root: Path) -> bool:
+    """Is the history cut off somewhere, as `git clone --depth` does it?"""
+    return git(root, "rev-parse", "--is-shallow-repository") == "true"
 
 
 FORMAT = "--format=%H%x00%s%x00%an%x00%cI"  # a NUL is the one character that no commit can hold
@@ -205,6 +217,12 @@ def changed_files(root: Path, old: str, new: str, paths: Sequence[str] = ()) -> 
     counts = numstat(git(root, *diff, "--numstat", *between))
     pairs = zip(kinds[::2], kinds[1::2], strict=False)
     return [FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1))) for kind, path in pairs if path]
+
+
+def names_changed(root: Path, old: str, new: str) -> list[str]:
+    """The paths of what differs, without a look into the files."""
+    said = git(root, "diff", "--no-renames", "--name-only", "-z", "--end-of-options", old, new, "--")
+    return [path for path in said.split("\0") if path]
 
 
 def literal(paths: Sequence[str]) -> list[str]:
@@ -318,16 +336,22 @@ def tags(root: Path, pattern: str = "*") -> list[tuple[str, str, datetime]]:
     return [(name, peeled or own, datetime.fromtimestamp(int(at or 0), UTC)) for name, own, peeled, at in parts]
 
 
+def own_tags(root: Path) -> set[str]:
+    """The tags that a portal made: this one, or another host's, whose tags came with a fetch."""
+    rows = git(root, "tag", "--list", "--format=%(refname:strip=2)%1f%(taggeremail)").splitlines()
+    return {name for name, _, mail in (row.partition("\x1f") for row in rows) if mail == f"<{MAIL}>"}
+
+
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def exclude(root: Path, pattern: str) -> None:
-    """Let git not see files of the pattern in this checkout, without a change to its .gitignore."""
+def exclude(root: Path, *patterns: str) -> None:
+    """Let git not see files of the patterns in this checkout, without a change to its .gitignore."""
     path = git_path(root, "info/exclude")
     lines = path.read_text().splitlines() if path.exists() else []
-    if pattern not in lines:
+    if new := [pattern for pattern in patterns if pattern not in lines]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, "\n".join([*lines, pattern, ""]).encode())
+        files.write(path, "\n".join([*lines, *new, ""]).encode())
 
 
 def tag(root: Path, name: str, commit: str, message: str) -> None:
@@ -374,19 +398,9 @@ def begin(root: Path) -> None:
 
 
 def fetch_tag(root: Path, source: str, tag: str, timeout: float = 600) -> None:
-    """A tag and all of its history, from an address or a directory. Raises GitError."""
+    """A tag and all of its history that is there, from an address or a directory. Raises GitError."""
     mend(root)
-    git(
-        root,
-        "fetch",
-        "--quiet",
-        "--force",
-        "--no-tags",
-        "--",
-        source,
-        f"refs/tags/{tag}:refs/tags/{tag}",
-        timeout=timeout,
-    )
+    git(root, *FETCH, "--", source, f"refs/tags/{tag}:refs/tags/{tag}", timeout=timeout)
 
 
 def remote(root: Path) -> str:
@@ -406,7 +420,11 @@ def without_password(url: str) -> str:
 
 
 def mirror(root: Path, target: Path, tag: str) -> None:
-    """Keep the tag, and all that it needs, in a bare repository beside the backups: only what is new is written."""
+    """Keep the tag, and all that it needs, in a bare repository beside the backups: only what is new is written.
+
+    Of a shallow clone, as much history as it has. A push of that is refused; and what was kept of one is deepened here,
+    because a push of older commits would be refused too.
+    """
     if not target.exists():
         made = target.with_name(f".{target.name}.partial")
         shutil.rmtree(made, ignore_errors=True)  # of one that was cut short
@@ -418,7 +436,12 @@ def mirror(root: Path, target: Path, tag: str) -> None:
         made.rename(target)
     clear_locks(target)
     mend(target)
-    git(root, "push", "--quiet", "--no-verify", "--force", "--", str(target), f"refs/tags/{tag}")
+    cut_off = is_shallow(target)
+    if cut_off or is_shallow(root):
+        deeper = ["--unshallow"] if cut_off else []
+        git(target, *FETCH, *deeper, "--", str(root.resolve()), f"refs/tags/{tag}:refs/tags/{tag}")
+    else:
+        git(root, "push", "--quiet", "--no-verify", "--force", "--", str(target), f"refs/tags/{tag}")
 
 
 def snapshot(

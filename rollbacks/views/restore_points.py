@@ -25,6 +25,7 @@ def restore_points(request: HttpRequest, name: str) -> HttpResponse:
         "safety_last": SAFETY_LAST,
         "evidence_days": EVIDENCE_DAYS,
         "verdicts": verdicts,
+        "hand_made": keeping.hand_made(system),
         "going": [verdict.point for verdict in verdicts if not verdict.stays],
         "making": system.restore_points.filter(state=RestorePointState.CREATING),
         "gone": system.restore_points.filter(state__in=gone)[:GONE_SHOWN],
@@ -32,6 +33,13 @@ def restore_points(request: HttpRequest, name: str) -> HttpResponse:
         "why_not_prune": actions.MAY_MANAGE.why_not(None, request.user),  # type: ignore[arg-type]
     }
     return render(request, "rollbacks/restore_points.html", context)
+
+
+@require_POST
+def adopt(request: HttpRequest, name: str) -> HttpResponse:
+    system, tag = get_object_or_404(System, name=name), request.POST.get("tag", "")
+    point = actions.adopt_backup(system=system, tag=tag, by=request.user)  # type: ignore[arg-type]
+    return redirect("rollbacks:restore_point", point.pk)
 
 
 @require_POST

@@ -14,7 +14,7 @@ from incidents.models.incident import DECLARERS
 from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused
 from portal.ledger.paging import ByKeys
-from rollbacks import actions
+from rollbacks import actions, keeping
 from rollbacks.forms import BackupForm, ManifestForm
 from rollbacks.models import ACTIVE, RestorePoint, RestorePointState, Rollback, System
 from rollbacks.tools.manifest import shown
@@ -104,6 +104,7 @@ def system(request: HttpRequest, name: str) -> HttpResponse:
             "manifest": system.manifest,
             "facts": system.facts,
             "points": points,
+            "hand_made": keeping.hand_made(system),
             "corrupt": system.restore_points.filter(state=RestorePointState.CORRUPT)[:5],
             "last_good": next((point for point in points if point.is_target), None),
             "active": system.rollbacks.filter(state__in=ACTIVE).select_related("requested_by").first(),

@@ -64,3 +64,8 @@ def test_two_people_write_and_a_third_publishes(page: Page, portal: Portal) -> N
     other.get_by_role("button", name="Publish").click()
     expect(page.locator(".title .state")).to_have_text("Published")  # the author's page moves by itself
     context.close()
+
+    page.goto(page.url.partition("post-mortem")[0])  # no open incident is left for the other stories
+    page.get_by_label("Note").fill("It was the planner's test budget.")
+    page.get_by_role("button", name=re.compile("^Cancel")).click()
+    expect(page.locator(".title .state")).to_have_text("Cancelled")

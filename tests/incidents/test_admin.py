@@ -12,14 +12,35 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from incidents import actions
-from incidents.models import EmergencyContact, Incident, Review, TimelineEntry
+from incidents import actions, channels
+from incidents.models import (
+    Attempt,
+    Channel,
+    EmergencyContact,
+    Event,
+    Incident,
+    Message,
+    Notification,
+    Review,
+    Subscription,
+    TimelineEntry,
+    Way,
+)
 from portal.ledger.models import Ledger, rows_of
 from portal.ledger.roles import Role
 from tests.conftest import person
 
 ClientFor = Callable[[User], Client]
-MODELS: dict[str, type[Any]] = {"incident": Incident, "timelineentry": TimelineEntry, "review": Review}
+MODELS: dict[str, type[Any]] = {
+    "incident": Incident,
+    "timelineentry": TimelineEntry,
+    "review": Review,
+    "message": Message,
+    "notification": Notification,
+    "attempt": Attempt,
+    "channel": Channel,
+    "subscription": Subscription,
+}
 
 
 @pytest.fixture
@@ -41,6 +62,14 @@ def history(seeded: None, incident_in: Callable[[str], Incident], oncall: User) 
         reason="Nobody answered",
         by=oncall,
     )
+    address = "json://robot:hook-secret-token@hooks.example.org/room"
+    chat = Channel.objects.create(person=oncall, way=Way.APPRISE, label="Chat", address=address, code="hash-of-a-code")
+    said = incident.messages.latest("pk")
+    copy = Notification.objects.create(
+        message=said, person=oncall, channel=chat, way=chat.way, address=address, label="Chat"
+    )
+    Attempt.objects.create(notification=copy, outcome=Attempt.Outcome.FAILED, detail="the room is closed")
+    Subscription.objects.create(email="boss@example.org", system="agents", made_by=oncall)
     return incident
 
 
@@ -59,6 +88,36 @@ def test_the_auditor_reads_and_finds(client_for: ClientFor, history: Incident, a
     assert count(client, "review", q="Nobody answered", reviewed_at__isempty="1") == 1
     assert count(client, "review", reviewed_at__isempty="0") == 0
     assert "Amara Okafor" in client.get("/admin/incidents/timelineentry/").content.decode()
+
+
+def test_the_auditor_finds_who_was_told_and_what_failed(
+    client_for: ClientFor, history: Incident, auditor: User
+) -> None:
+    client = client_for(auditor)
+    assert count(client, "message", q="Checkout", event__exact="declared") == 1
+    assert count(client, "notification", way__exact="apprise", state__exact="pending", q="Okafor") == 1
+    assert count(client, "notification", state__exact="dead") == 0
+    assert count(client, "attempt", q="room is closed", outcome__exact="failed") == 1
+    assert count(client, "channel", verified_at__isempty="1") == 1
+    assert count(client, "subscription", q="boss@") == 1
+    assert count(client, "audit") == 0
+
+
+def test_no_page_of_the_admin_shows_or_finds_the_secrets_of_an_address(
+    client_for: ClientFor, history: Incident, auditor: User, oncall: User
+) -> None:
+    channels.send_code(Channel.objects.get())
+    code = Message.objects.get(event=Event.CODE)
+    client = client_for(auditor)
+    for name in ("message", "notification", "attempt", "channel"):
+        urls = [f"/admin/incidents/{name}/"]
+        urls += [f"/admin/incidents/{name}/{pk}/change/" for pk in MODELS[name].objects.values_list("pk", flat=True)]
+        for url in urls:
+            page = client.get(url).content.decode()
+            assert "hook-secret-token" not in page, url
+            assert "hash-of-a-code" not in page, url
+            assert code.text not in page, url
+    assert count(client, "notification", q="hook-secret") == count(client, "channel", q="hook-secret") == 0
 
 
 def test_nobody_changes_what_happened(client_for: ClientFor, history: Incident, auditor: User) -> None:

@@ -78,9 +78,9 @@ def test_each_contact_has_the_severitys_time(
         seen += [(minute, each) for each in told()[before:]]
     assert seen == [(15, "Henrik Lindqvist"), (30, "Priya Raman"), (45, "Diego Ferreira")]
     assert lines(incident) == [
-        f"Incident {incident.pk}: Nobody has acknowledged it for 15 min: it goes to Tech Lead (Henrik Lindqvist).",
-        f"Incident {incident.pk}: Nobody has acknowledged it for 30 min: it goes to Project Manager (Priya Raman).",
-        f"Incident {incident.pk}: Nobody has acknowledged it for 45 min: it goes to DevOps (Diego Ferreira).",
+        "Nobody has acknowledged it for 15 min: it goes to Tech Lead (Henrik Lindqvist).",
+        "Nobody has acknowledged it for 30 min: it goes to Project Manager (Priya Raman).",
+        "Nobody has acknowledged it for 45 min: it goes to DevOps (Diego Ferreira).",
     ]
     assert rows_of(incident).filter(move="escalate").count() == 3
     assert auditor.audit().findings == []
@@ -300,10 +300,10 @@ def test_the_page_says_who_is_next_and_when(
 ) -> None:
     incident = declared(engineer)
     client = client_for(engineer)
-    assert "It goes to" not in client.get(incident.get_absolute_url()).content.decode()
+    assert "Next is" not in client.get(incident.get_absolute_url()).content.decode()
     clock.shift(16 * 60)
     tasks.escalate()
     page = client.get(incident.get_absolute_url()).content.decode()
     assert "it goes to Tech Lead (Henrik Lindqvist)." in page
-    assert "It goes to Project Manager (Priya Raman)" in page
+    assert "Next is Project Manager (Priya Raman), due" in page
     assert "in 15 min" in page

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -22,11 +24,11 @@ from portal.supervision import wait_until
 from rollbacks import actions, runner
 from rollbacks.heartbeat import KEPT, LAST
 from rollbacks.models import RestorePoint, Rollback, StepOutput, System
-from rollbacks.procedures import preflight, stage, verify
-from rollbacks.tools import command, files, listing, store
+from rollbacks.procedures import base, preflight, stage, switch, switcher, verify
+from rollbacks.tools import ToolError, command, fence, files, listing, probe, store
 from rollbacks.tools import git as tool
 from tests.conftest import again, asked, commit, git, manifest_text
-from tests.rollbacks.procedures.serving import CRASHING, SILENT, Served, app, picture, release, serving
+from tests.rollbacks.procedures.serving import CRASHING, SILENT, STUBBORN, Served, app, picture, release, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -214,6 +216,119 @@ def test_a_changed_byte_between_plan_and_start(
     assert found.is_untouched()
 
 
+# --- a repository that lacks something ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shallow(checkout: Path) -> Path:
+    """The checkout as small hosts have it: `git clone --depth 2`. It knows two commits, and v1 is not one of them."""
+    commit(checkout, "Worse", app_py="VERSION = 3\n")
+    whole = checkout.rename(checkout.with_name("whole"))
+    git(whole.parent, "clone", "-q", "--depth", "2", f"file://{whole}", str(checkout))
+    for name in (".env", "artifacts", "logs"):
+        (whole / name).rename(checkout / name)
+    return checkout
+
+
+def test_a_shallow_clone_is_backed_up_and_comes_back_where_nothing_is_left(
+    system: System, carry: Carry, oncall: User, shallow: Path
+) -> None:
+    point = actions.backup(system=system, by=oncall)
+    runner.carry(point.run.pk)
+    point = RestorePoint.objects.get(pk=point.pk)
+    assert (point.state, point.problem) == ("verified", "")
+    said = "".join(StepOutput.objects.filter(step__run=point.run).values_list("text", flat=True))
+    assert f"{shallow} is a shallow clone: what lies before it is not kept" in said
+
+    shutil.rmtree(shallow)
+    rollback = carry(system, procedure="full", target=point.tag)
+    assert rollback.state == "monitoring", rollback.trouble
+    assert git(shallow, "rev-parse", "HEAD") == point.commit
+    assert git(shallow, "log", "--format=%s").splitlines() == ["Worse", "Break it"]
+    assert (shallow / "app.py").read_text() == "VERSION = 3\n"
+    assert (shallow / "artifacts/history.txt").read_text() == "one\n"
+    git(shallow, "fsck")
+
+
+def test_a_shallow_clone_is_rolled_back_to_what_it_has(system: System, carry: Carry, shallow: Path) -> None:
+    before = git(shallow, "rev-parse", "HEAD~1")
+    (shallow / "note.txt").write_text("left by somebody\n")
+    rollback = carry(system, target=before)
+    assert rollback.state == "monitoring", rollback.trouble
+    assert git(shallow, "rev-parse", "HEAD") == before
+    assert (shallow / "app.py").read_text() == "VERSION = 2\nBROKEN = True\n"
+    git(shallow, "fsck")
+
+
+def test_a_shallow_clone_says_how_to_get_what_it_lacks(system: System, carry: Carry, shallow: Path) -> None:
+    found = AsFound(shallow)
+    rollback = carry(system, target="v1")
+    assert rollback.state == "refused"
+    assert "knows no commit, tag or branch 'v1'" in rollback.trouble
+    _, command, _ = rollback.trouble.split("`")
+    assert "It is a shallow clone, which lacks older commits" in rollback.trouble
+    assert found.is_untouched()
+
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
+    rollback = carry(system, target="v1")
+    assert rollback.state == "monitoring", rollback.trouble
+    assert (shallow / "app.py").read_text() == "VERSION = 1\n"
+
+
+def test_a_remote_that_is_down_is_not_waited_for(system: System, carry: Carry, checkout: Path) -> None:
+    """Whoever accepts and never answers keeps git waiting for minutes: a rollback has all that it needs here."""
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        git(checkout, "remote", "add", "origin", f"http://127.0.0.1:{dead.getsockname()[1]}/agents.git")
+        began = time.monotonic()
+        unknown = carry(system, target="v0")
+        rollback = carry(system)
+        assert time.monotonic() - began < 20
+        dead.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            dead.accept()
+    assert unknown.state == "refused"
+    assert "The remote was not asked" in unknown.trouble
+    assert f"`git -C {checkout} fetch --tags`" in unknown.trouble
+    assert rollback.state == "monitoring", rollback.trouble
+    assert git(checkout, "rev-parse", "HEAD") == git(checkout, "rev-parse", "v1")
+
+
+# --- two portals ----------------------------------------------------------------------------------------------------
+
+
+def test_two_portals_on_one_host(system: System, carry: Carry, oncall: User, tech_lead: User, checkout: Path) -> None:
+    """Each counts for itself. What one has approved the other's work makes impossible: a person has to know."""
+    other = actions.add_system(by=None, text=system.manifest_text.replace('"agents"', '"agents-too"'))[0]
+    rollback = asked(system, oncall)
+    runner.carry(rollback.run.pk)
+    actions.approve(rollback.pk, by=tech_lead)
+    for _ in range(6):
+        runner.carry(actions.backup(system=other, by=oncall).run.pk)
+    found, token = AsFound(checkout), fence.read(checkout / ".rollback")[0]
+
+    runner.carry(rollback.run.pk)
+    held = again(rollback)
+    assert held.state == "held"
+    assert f"has token {token} " in held.trouble
+    assert "Nothing more was changed. If two portals manage this host, let only one of them do it" in held.trouble
+    assert set(states(held).values()) == {"failed", "waiting"}
+    assert found.is_untouched()
+    assert fence.read(checkout / ".rollback")[0] == token, "the other one is not fenced off by this"
+
+    actions.revert(rollback.pk, by=oncall, note="Try it again")
+    runner.carry(rollback.run.pk)
+    assert again(rollback).state == "held", "as long as the other one's token stands there"
+    assert carry(other, target="v1").state == "monitoring"
+    assert git(checkout, "rev-parse", "HEAD") == git(checkout, "rev-parse", "v1")
+
+    (checkout / ".rollback/fence").unlink()
+    found = AsFound(checkout)
+    actions.revert(rollback.pk, by=oncall, note="The other portal is switched off, and its fence removed")
+    runner.carry(rollback.run.pk)
+    assert again(rollback).state == "reverted", again(rollback).trouble
+    assert found.is_untouched()
+
+
 # --- a full disk ----------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +352,7 @@ class Disk:
 
     def simulate(self, megabytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
         real_write, real_free, real_unpack = files.write, files.free_bytes, store.write_file
+        real_remove = files.remove
 
         def write(path: Path, content: bytes, mode: int | None = None) -> None:
             if self.full and path.is_relative_to(self.path):
@@ -251,6 +367,11 @@ class Disk:
                 raise OSError(28, "No space left on device", str(new / entry.path))
             real_unpack(kept, new, entry)
 
+        def remove(path: Path) -> None:
+            self.full = self.full and path.name != "reserve"  # then there is that much room
+            real_remove(path)
+
+        monkeypatch.setattr(files, "remove", remove)
         monkeypatch.setattr(store, "write_file", unpack)
         monkeypatch.setattr(files, "write", write)
         monkeypatch.setattr(files, "free_bytes", free_bytes)
@@ -430,6 +551,44 @@ def test_tests_that_fill_the_disk(
     assert found.is_untouched()
 
 
+def test_a_disk_that_fills_up_within_the_switch(
+    agents: System,
+    served: Served,
+    carry: Carry,
+    checkout: Path,
+    small: Callable[..., Disk],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The service is down when it is noticed, and the disk stays full: the way back has its room all the same."""
+    served.manager.stop(5)
+    commit(checkout, "Larger", data_txt="".join(f"{number}\n" for number in range(100_000)))
+    git(checkout, "tag", "--force", "v1")
+    git(checkout, "rm", "-q", "data.txt")
+    commit(checkout, "Smaller")
+    disk = small(checkout)
+    served.start()
+    rest = iter([disk.fill])  # on the way back it is full already
+    when_called(monkeypatch, switcher.Switch, "put_in_place", lambda: next(rest, lambda: None)())
+    monkeypatch.setattr(switch, "follow", in_this_process)
+    found = AsFound(checkout, served)
+    rollback = carry(agents)
+    assert rollback.state == "reverted", rollback.trouble
+    assert rollback.trouble.startswith("Switch: stop, put in place, start: The disk is full: ")
+    assert "Free some space" in rollback.trouble
+    disk.clear()
+    assert found.is_put_back()
+    assert served.pid != found.pid, "it was stopped, and started again"
+
+
+def in_this_process(context: base.Context, path: Path) -> tuple[int, str]:
+    """The switch, where the test can see what it does; in its own process it says the same last."""
+    try:
+        switcher.main(path, context.token)
+    except (ToolError, OSError) as error:
+        return 1, str(error)
+    return 0, ""
+
+
 # --- the service ----------------------------------------------------------------------------------------------------
 
 
@@ -491,6 +650,24 @@ def test_a_service_manager_that_is_away(agents: System, served: Served, carry: C
     assert "Supervisor cannot be reached at unix:///nonexistent.sock" in rollback.trouble
     assert "Nothing was started or stopped by this. Start supervisord" in rollback.trouble
     assert found.is_untouched()
+
+
+def test_a_service_that_ignores_term(checkout: Path, matrix: None, carry: Carry) -> None:
+    """Its manager ends it after its own patience: the outage is longer by that, and it is the rollback asked for."""
+    release(checkout, STUBBORN + app(1), "v1")
+    release(checkout, STUBBORN + app(2))
+    with serving(checkout, patience=1) as served:
+        served.start()
+        old = served.pid
+        rollback = carry(actions.add_system(by=None, text=served.manifest())[0])
+        assert rollback.state == "monitoring", rollback.trouble
+        assert served.is_healthy()
+        assert served.pid != old
+        assert probe.process(old) is None
+        assert git(checkout, "rev-parse", "HEAD") == git(checkout, "rev-parse", "v1")
+        stopped = float(said_in(rollback, "switch").partition("stopped in ")[2].split()[0])
+        assert 1 <= stopped < 3
+        assert 0 < (rollback.log_entry.outage_seconds or 0) < 3
 
 
 # --- the system's own tests -----------------------------------------------------------------------------------------

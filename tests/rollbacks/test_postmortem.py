@@ -14,9 +14,9 @@ from django.utils import timezone
 from incidents import actions as incidents
 from incidents import postmortems
 from incidents.action_items import FOLLOW_UPS
-from incidents.models import ActionItem, EmergencyContact, Incident, PostMortem
+from incidents.models import ActionItem, DeliveryState, EmergencyContact, Incident, Notification, PostMortem, Way
 from portal.ledger.models import rows_of
-from rollbacks import actions, runner
+from rollbacks import actions, facts, runner
 from rollbacks.models import Rollback, RollbackLogEntry, System
 from rollbacks.tools.probe import Health
 from tests.conftest import again
@@ -118,10 +118,27 @@ def test_the_facts_write_themselves_and_lead_to_their_rows(
     assert step is not None
     assert f'href="/rollbacks/{watched.pk}/#step-{step.number}"' in shown
     assert step.title in shown
-    for block in ("Measured downtime", "Time in each state", "Votes", "Steps", "Log entries", "Timeline"):
+    for block in ("Measured downtime", "Time in each state", "Votes", "Steps", "Log entries", "Timeline", "Deliveries"):
         assert f"{block} <span" in shown
     assert "15 min" in shown, "the budget of the rule"
     assert "Henrik Lindqvist" in shown, "who voted"
+
+
+def test_the_deliveries_say_what_became_of_each_message(
+    watched: Rollback, incident: Incident, oncall: User, oncall2: User
+) -> None:
+    said = incident.messages.order_by("pk")[0]
+    Notification.objects.all().delete()
+    for person, state, sent_at in (
+        (oncall, DeliveryState.SENT, said.made_at + timedelta(seconds=4)),
+        (oncall2, DeliveryState.DEAD, None),
+    ):
+        Notification.objects.create(message=said, person=person, way=Way.EMAIL, state=state, sent_at=sent_at)
+    [block] = [each for each in facts.facts(incident, public=False) if each.title == "Deliveries"]
+    [row] = block.rows
+    assert row.url == f"/incidents/{incident.pk}/deliveries/"
+    assert row.cells == [said.made_at, said.subject, "1 given up, 1 sent", timedelta(seconds=4)]
+    assert "Deliveries" not in [each.title for each in facts.facts(incident, public=True)]
 
 
 def test_the_public_one_names_nobody_and_quotes_nobody(

@@ -27,6 +27,7 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 """
 CRASHING = "import sys\n\nsys.exit('no such module')\n"
 SILENT = "import time\n\ntime.sleep(600)\n"
+STUBBORN = "import signal\n\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"  # before what it does
 
 
 def app(release: int, status: int = 200) -> str:
@@ -45,14 +46,15 @@ def release(root: Path, program: str, tag: str = "") -> str:
 class Served:
     """The service of a checkout: app.py, kept alive by a supervisord of its own."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, patience: int) -> None:
         self.root = root
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         self.daemon = Supervisor(root.parent / "supervisord.conf")
         words = [sys.executable, "-I", "-S", "app.py", str(self.port)]
-        options: dict[str, str | int] = {"autostart": "false", "startsecs": 1, "startretries": 50, "stopwaitsecs": 5}
+        options: dict[str, str | int] = {"autostart": "false", "startsecs": 1, "startretries": 50}
+        options["stopwaitsecs"] = patience
         log = root.parent / "app.out"
         self.daemon.configure([program_section(Program("app", words, options), root, log)])
 
@@ -86,9 +88,9 @@ class Served:
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[Served]:
-    """A supervisord for this checkout; its program is not started yet."""
-    served = Served(root)
+def serving(root: Path, patience: int = 5) -> Iterator[Served]:
+    """A supervisord for this checkout; its program is not started yet. `patience`: seconds from TERM to KILL."""
+    served = Served(root, patience)
     args = [str(Path(sys.executable).with_name("supervisord")), "-n", "-c", str(served.daemon.config)]
     with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
         try:

@@ -178,6 +178,22 @@ def test_a_tag_that_is_not_there_is_fetched_or_said(backed_up: Manifest, checkou
     assert picture(fresh) == before
 
 
+def test_a_shallow_clone_comes_back_where_nothing_stands_and_where_its_tag_is_gone(
+    context: Make, agents: Manifest, checkout: Path, tmp_path: Path
+) -> None:
+    kept = checkout.rename(checkout.with_name("whole"))
+    for place in (checkout, tmp_path / "fresh"):
+        git(tmp_path, "clone", "-q", "--depth", "1", f"file://{kept}", str(place))
+        commit(place, "A fix by hand", app_py="VERSION = 3\n")
+    back_up(context, agents, TAG)
+    for place in (tmp_path / "nothing", tmp_path / "fresh"):
+        done = restore(agents, str(place))
+        assert done.returncode == 0, done.stderr
+        assert git(place, "rev-parse", "HEAD") == git(checkout, "rev-parse", "HEAD")
+        assert (place / "app.py").read_text() == "VERSION = 3\n"
+        git(place, "fsck")
+
+
 def test_a_wrong_option_changes_nothing(backed_up: Manifest, checkout: Path) -> None:
     before = picture(checkout)
     done = restore(backed_up, "--force")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import socket
 import subprocess
 import sys
@@ -457,10 +458,12 @@ def test_the_switch_imports_nothing_of_the_system(planned: Planned, agents: Mani
 def test_what_went_wrong_is_in_the_error(planned: Planned, agents: Manifest, checkout: Path, said: Words) -> None:
     mine = planned(agents)
     carry(mine, *BEFORE)
-    mine.essence["goal"]["commit"] = "f" * 40
-    with pytest.raises(StepFailed, match=r"ffffff.*\(The switch ended with code 1; its journal is .*-there\.json\.\)"):
+    lost = git(checkout, "rev-parse", "v1:app.py")
+    (checkout / ".git/objects" / lost[:2] / lost[2:]).unlink()
+    with pytest.raises(StepFailed, match=rf"{lost}.*\(The switch ended with code 1; its journal is .*-there\.json\.\)"):
         carry(mine, SWITCH)
     assert "not put in place: " in str(said)
+    undo(mine, SWITCH)
     assert text(checkout / "app.py") == "VERSION = 2\nBROKEN = True\n"
 
 
@@ -529,13 +532,14 @@ def test_a_service_that_was_stopped_stays_stopped_after_an_undo(planned: Planned
 
 
 @pytest.mark.usefixtures("here")
-def test_a_service_that_ran_is_started_even_when_nothing_could_be_put_in_place(
+def test_a_service_that_ran_is_started_even_when_something_could_not_be_put_in_place(
     planned: Planned, of: Manifest, served: Served, checkout: Path
 ) -> None:
+    shutil.rmtree(checkout / "artifacts")
     old = served.start()
     mine = planned(of)
     carry(mine, *BEFORE)
-    mine.essence["goal"]["commit"] = "f" * 40
+    mine.essence["goal"]["artifacts"] = ["artifacts"]  # which were never staged
     with pytest.raises(StepFailed, match="The switch ended with code 1"):
         carry(mine, SWITCH)
     assert wait_until(served.answers, 10)

@@ -596,6 +596,35 @@ def test_a_mirror_follows_a_tag_that_was_made_again(root: Path, tmp_path: Path) 
     assert git.tagged(bare, "v1") == git.tagged(root, "v2")
 
 
+def test_a_mirror_of_a_shallow_clone_has_what_that_has_and_grows_with_it(root: Path, tmp_path: Path) -> None:
+    """Whatever is tagged, in whatever order: what is there can be fetched, and nothing that it needs is missing."""
+    for number in (3, 4, 5):
+        (root / "app.py").write_text(f"VERSION = {number}\n")
+        run(root, "commit", "--quiet", "--all", "--message", f"Version {number}")
+    shallow, bare = tmp_path / "shallow", tmp_path / "repository.git"
+    run(tmp_path, "clone", "-q", "--depth", "2", f"file://{root}", str(shallow))
+
+    def kept(name: str, commit: str) -> list[str]:
+        run(shallow, "tag", name, commit)
+        git.mirror(shallow, bare, name)
+        new = tmp_path / f"new-{name}"
+        new.mkdir()
+        git.begin(new)
+        git.fetch_tag(new, str(bare), name)
+        run(new, "rev-list", "--objects", name)  # reads all of it
+        return run(new, "log", "--format=%s", name).replace("Version ", "").splitlines()
+
+    assert git.is_shallow(shallow)
+    assert kept("b1", "HEAD") == ["5", "4"]
+    assert kept("b2", "HEAD~1") == ["4"]
+    run(shallow, "fetch", "-q", "--depth", "3")
+    assert kept("b3", "HEAD~2") == ["3"], "older than what was kept"
+    run(shallow, "fetch", "-q", "--unshallow")
+    assert kept("b4", "v2") == ["2", "1"]
+    assert len(run(bare, "log", "--format=%s", "b1").splitlines()) == 6
+    run(bare, "fsck", "--strict")
+
+
 def test_an_address_keeps_no_password(root: Path) -> None:
     assert git.without_password("https://me:secret@example.org/a.git") == "https://example.org/a.git"
     assert git.without_password("/srv/git/a@b.git") == "/srv/git/a@b.git"
