@@ -17,7 +17,9 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 SECTIONS = [
     "The outage",
+    "The procedures",
     "The engine",
+    "Fifty at the same time",
     "The pages",
     "The arrivals",
     "The takeover",
