@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import models, transaction
@@ -91,7 +92,7 @@ def put(
 
 
 def copies_for(message: Message, people: Iterable[User]) -> Iterator[Notification]:
-    """One copy for each wanted, proven channel of each person, and always one in the portal. Somebody who has set up no
+    """One copy for each wanted, proven channel of each person, and always one in the portal. Somebody who has proven no
     channel gets mail to the address of their account."""
     people = list(people)
     models.prefetch_related_objects(people, "channels", "preference")
@@ -107,20 +108,21 @@ def copies_for(message: Message, people: Iterable[User]) -> Iterator[Notificatio
 
 
 def by_channels(message: Message, person: User, due: datetime) -> Iterator[Notification]:
-    channels = list(person.channels.all())
-    for channel in channels:
-        if channel.verified_at:
-            yield Notification(
-                message=message,
-                person=person,
-                channel=channel,
-                way=channel.way,
-                label=channel.label,
-                address=channel.address,
-                due_at=due,
-            )
-    if not channels and person.email:
-        yield Notification(message=message, person=person, way=Way.EMAIL, address=person.email, due_at=due)
+    for channel in ways_to(person):
+        yield Notification(message=message, person=person, due_at=due, **addressed(person, channel))
+
+
+def ways_to(person: User) -> list[Channel | None]:
+    """The proven channels; as long as there is none, None: the mail address of the account, when it has one."""
+    proven: list[Channel | None] = [channel for channel in person.channels.all() if channel.verified_at]
+    return proven or ([None] if person.email else [])
+
+
+def addressed(person: User, channel: Channel | None) -> dict[str, Any]:
+    """What a notification keeps of its way: also when the channel is gone."""
+    if channel is None:
+        return {"way": Way.EMAIL, "address": person.email}
+    return {"channel": channel, "way": channel.way, "label": channel.label, "address": channel.address}
 
 
 def put_alone(
@@ -148,15 +150,7 @@ def put_alone(
         expires_at=now + timedelta(hours=EXPIRES[event]),
     )
     transaction.on_commit(tasks.hint)
-    return Notification.objects.create(
-        message=message,
-        person=person,
-        channel=channel,
-        way=channel.way if channel else Way.EMAIL,
-        label=channel.label if channel else "",
-        address=channel.address if channel else person.email,
-        due_at=due or now,
-    )
+    return Notification.objects.create(message=message, person=person, due_at=due or now, **addressed(person, channel))
 
 
 def put_code(channel: Channel, code: str) -> None:

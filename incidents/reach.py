@@ -4,7 +4,6 @@ link that works once and for that person only. What nobody confirms shows on the
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from datetime import timedelta
 
 from django.contrib.auth.models import User
@@ -38,7 +37,7 @@ def ask(*, by: Person) -> list[Notification]:
     made = [
         ask_by(person, channel)
         for person in people()
-        for channel in ways(person)
+        for channel in notify.ways_to(person)
         if (person.pk, channel.address if channel else person.email) not in asked
     ]
     record(by, "ask contacts", by=by, count=len(made))
@@ -54,14 +53,6 @@ def people() -> list[User]:
 def doubtful() -> list[Channel]:
     """Those of the contacts' channels on which nobody should rely."""
     return [channel for person in people() for channel in person.channels.all() if channel.doubt]
-
-
-def ways(person: User) -> Iterator[Channel | None]:
-    """None is the mail address of the account, as for every message."""
-    channels = list(person.channels.all())
-    yield from (channel for channel in channels if channel.verified_at)
-    if not channels and person.email:
-        yield None
 
 
 def ask_by(person: User, channel: Channel | None) -> Notification:

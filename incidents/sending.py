@@ -106,8 +106,8 @@ def check_network(plugin: Any) -> None:
     if settings.NOTIFY_PRIVATE_OK:
         return
     named = any("{host}" in template for template in getattr(plugin, "templates", ()))
-    hosts = {getattr(plugin, "smtp_host", "") or "", (getattr(plugin, "host", "") or "") if named else ""} - {""}
-    for host in hosts:
+    hosts = [getattr(plugin, "smtp_host", ""), getattr(plugin, "host", "") if named else ""]
+    for host in filter(None, hosts):  # in this order: it is the first that is connected to
         if any(not is_public(address) for address in addresses_of(host)):
             raise Refused(
                 "The address points into the portal's own network. Nothing is sent there. Who runs the portal can "

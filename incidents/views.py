@@ -404,6 +404,7 @@ def show_channels(
         "wishes": wishes,
         "subscribe": subscribe,
         "channels": by.channels.all(),
+        "is_proven": by.channels.filter(verified_at__isnull=False).exists(),
         "subscriptions": subscriptions if may_others else subscriptions.filter(person=by),
         "why_not_others": channels.MAY_SUBSCRIBE_OTHERS.why_not(None, by),
     }

@@ -18,7 +18,7 @@ from django.utils import timezone
 from kombu.exceptions import KombuError, OperationalError
 
 from incidents import escalation
-from rollbacks import keeping, notices, runner
+from rollbacks import keeping, notices, runner, watching
 from rollbacks.models import RestorePoint, Run, System
 from rollbacks.tools import probe
 
@@ -128,10 +128,12 @@ def verify(pk: int) -> None:
 
 @shared_task
 def prune() -> None:
-    """Let go of old restore points, by each system's own rule; their hosts take them off their disks."""
+    """Let go of old restore points, by each system's own rule (their hosts take them off their disks), and of the looks
+    of old watches."""
     for system in System.objects.filter(retired=False):
         if keeping.prune(system):
             tend_soon(system)
+    watching.forget()
 
 
 def verify_soon(point: RestorePoint) -> None:

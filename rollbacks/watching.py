@@ -11,12 +11,14 @@ from math import ceil
 from django.conf import settings
 from django.db.models import Count, F, IntegerField, Max, Q, Value
 from django.db.models.functions import Cast
+from django.utils import timezone
 
-from rollbacks.models import Rollback
+from rollbacks.models import ENDED, HealthSample, Rollback
 
 WIDTH, HEIGHT, TOP = 600, 120, 8  # of the drawing, in its own units; above TOP nothing is drawn
 MOST_POINTS = 120
 ROWS = 12  # of the table that says the same
+KEPT = timedelta(days=90)  # long after every post-mortem: 1800 looks an hour
 LOOKS = 2.5  # in a point at least: one that comes late leaves no gap
 
 
@@ -127,3 +129,9 @@ def rows(points: list[Point], began: datetime, width: int) -> Iterator[Row]:
         group, since = list(piece), began + timedelta(seconds=number * many * width)
         looks, lost = sum(each.looks for each in group), sum(each.lost for each in group)
         yield Row(since, since + timedelta(seconds=many * width), looks, lost, max(each.slowest for each in group))
+
+
+def forget() -> int:
+    """Let go of the looks of watches that were over long ago; what came of them is in the log and the ledger. Returns
+    how many."""
+    return HealthSample.objects.filter(at__lt=timezone.now() - KEPT, rollback__state__in=ENDED).delete()[0]

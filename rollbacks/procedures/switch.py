@@ -94,6 +94,8 @@ def common_goal(context: Context) -> Facts:
 
 
 def apply(context: Context) -> Facts:
+    if moves_code(context) and not journal_path(context, "there").exists():  # else a switch of ours may hold it
+        git.clear_locks(context.root)  # to wait for a git command, or for one that was killed, is no part of an outage
     files.make_folder(context.stage)
     files.reserve(reserved(context), room_back(context))
     return carry_out(context, "there", forward_goal(context))

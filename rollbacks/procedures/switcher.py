@@ -27,7 +27,11 @@ def main(path: Path, token: int) -> None:
     with only_one(path.parent / "lock"):
         fence.check(path.parent.parent, token)
         written = journal.read(path)
-        written["done"] = Switch(written).run()
+        ready = path.with_suffix(".files")
+        try:
+            written["done"] = Switch(written, ready).run()
+        finally:
+            files.remove(ready)
         journal.write(path, written)
 
 
@@ -40,8 +44,9 @@ def only_one(path: Path) -> Iterator[None]:
 
 
 class Switch:
-    def __init__(self, written: journal.Journal) -> None:
-        self.written = written
+    def __init__(self, written: journal.Journal, ready: Path) -> None:
+        """`ready`: a folder of our own, on the system's file system, for files that only have to be renamed."""
+        self.written, self.ready = written, ready
         self.goal = written["goal"]
         self.root = Path(self.goal["root"])
         self.live = Path(self.goal["live_environment"])
@@ -54,11 +59,13 @@ class Switch:
             files.sync(self.root)  # who did it may have been killed before
             say("already switched")
             return dict(self.written.get("done") or self.seen(status.pid))
+        self.get_ready()
         stopped_at = probe.uptime()
         self.service.stop(STOP_SECONDS)  # also when it has no process: its manager may be about to start one
         stopped = probe.uptime()
         try:
-            self.put_in_place()
+            with files.synced_later():
+                self.put_in_place()
         except Exception as error:
             say(f"not put in place: {error}")
             raise
@@ -75,6 +82,22 @@ class Switch:
         say(f"in place in {put - stopped:.3f} s")
         say(f"started in {started - put:.3f} s")
         return {"pid": pid, "boot": probe.boot(), "stopped_at": stopped_at, "started_at": started}
+
+    # --- with the service still up ---
+
+    def get_ready(self) -> None:
+        """What may refuse, and what waits for the disk."""
+        goal = self.goal
+        if goal["paths"] and not goal["back"]:
+            git.check_not_moved(self.root, goal["found_commit"], goal["commit"])
+        files.remove(self.ready)
+        for number, (name, source) in enumerate(goal["files"].items()):
+            place = self.ready / str(number)
+            files.make_folder(self.ready)
+            files.copy(Path(source), place, like=files.inside(self.root, name))
+        if goal["logs"]:
+            files.make_folder(self.aside / "logs")
+            files.write(self.aside / "logs/NOTE.txt", self.note().encode())
 
     # --- what is put in place, in this order ---
 
@@ -100,7 +123,6 @@ class Switch:
                 leaving=goal["unwatched"],
             )
         elif goal["paths"]:
-            git.check_not_moved(self.root, goal["found_commit"], goal["commit"])
             git.put_paths(self.root, goal["source"], goal["paths"])
             git.advance(self.root, goal["found_commit"], goal["commit"])
         elif goal["commit"]:
@@ -117,11 +139,11 @@ class Switch:
 
     def put_files(self) -> None:
         """Configuration and secrets; on the way back those that were not there when it was found go again."""
-        for name, source in self.goal["files"].items():
+        for number, (name, source) in enumerate(self.goal["files"].items()):
             target = files.inside(self.root, name)
             if not files.same(Path(source), target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                files.copy(Path(source), target.resolve())  # a link stays one
+                files.put(self.ready / str(number), target.resolve())  # a link stays one
         for name in self.goal["absent"]:
             self.set_aside(files.inside(self.root, name), "left", name)
 
@@ -147,10 +169,7 @@ class Switch:
                 files.move(found, live)
 
     def put_logs(self) -> None:
-        """Suspect logs set aside, with a note beside them; and back."""
-        if self.goal["logs"]:
-            files.make_folder(self.aside / "logs")
-            files.write(self.aside / "logs/NOTE.txt", self.note().encode())
+        """Suspect logs set aside, to the note; and back."""
         for name in self.goal["logs"]:
             for path in sorted(files.inside(self.root, name).glob("*.log")):
                 self.set_aside(path, "logs", name, path.name)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from rollbacks.tools import ToolError, guard
 
 CHUNK = 1024 * 1024
+later: ContextVar[bool] = ContextVar("later", default=False)
 
 
 class UnsafePath(ToolError):
@@ -39,10 +44,12 @@ def digest(content: str | bytes) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-def write(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Replace the file's content as a whole, on disk when this returns. An existing file's mode and owner stay."""
+def write(path: Path, content: bytes, mode: int | None = None, like: Path | None = None) -> None:
+    """Replace the file's content as a whole, on disk when this returns. An existing file's mode and owner stay; of
+    another one (`like`), when that is named."""
     guard.ask()
-    before = path.stat() if path.exists() else None
+    kept = like or path
+    before = kept.stat() if kept.exists() else None
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:
@@ -70,7 +77,20 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
+@contextmanager
+def synced_later() -> Iterator[None]:
+    """Inside, no rename waits for the disk, which may be busy for seconds: who asks for this calls sync() in the end.
+    A file system keeps the order of renames, so a power cut takes the last of them and none in between."""
+    before = later.set(True)
+    try:
+        yield
+    finally:
+        later.reset(before)
+
+
 def sync_directory(path: Path) -> None:
+    if later.get():
+        return
     number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)
@@ -78,9 +98,21 @@ def sync_directory(path: Path) -> None:
         os.close(number)
 
 
-def copy(source: Path, target: Path) -> None:
-    """A whole copy, on disk when this returns, with the source's mode."""
-    write(target, source.read_bytes(), source.stat().st_mode & 0o7777)
+def copy(source: Path, target: Path, like: Path | None = None) -> None:
+    """A whole copy, on disk when this returns, with the source's mode (and the owner of `like`)."""
+    write(target, source.read_bytes(), source.stat().st_mode & 0o7777, like)
+
+
+def put(ready: Path, target: Path) -> None:
+    """A file that is on disk already, in the place of what is there: by renaming, unless it is on another disk."""
+    guard.ask()
+    try:
+        ready.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy(ready, target)
+    sync_directory(target.parent)
 
 
 def remove(path: Path) -> None:

@@ -45,6 +45,7 @@ GIT = ["git", *(word for each in OURS for word in ("-c", each))]
 FETCH = ["fetch", "--quiet", "--force", "--no-tags", "--update-shallow"]
 PATIENCE = 600.0  # seconds: a large checkout, or a filter that fetches
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
+SHA = re.compile(r"[0-9a-f]{40}")
 KINDS = {"A": "added", "M": "modified", "D": "deleted", "T": "modified", "U": "conflicted"}
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git knows it without being told
 LOCK_PATIENCE = 3.0  # seconds for somebody else's git command to end
@@ -537,13 +538,13 @@ def remove_tree(path: Path) -> None:
 
 def checkout(root: Path, target: str, branch: str = "") -> None:
     """Bring index and work tree to the commit; detached, or on a branch that names it. Tracked edits are replaced."""
-    clear_locks(root)
     if branch:
         if git(root, "rev-parse", "--verify", "--end-of-options", f"refs/heads/{branch}") != target:
             raise GitError(f"The branch {branch} no longer names {target[:10]}: it is not checked out.")
-        git(root, "checkout", "--quiet", "--force", branch, "--")
+        past_locks(root, "checkout", "--quiet", "--force", branch, "--")
     else:
-        git(root, "checkout", "--quiet", "--force", "--detach", commit(root, target).sha, "--")
+        sha = target if SHA.fullmatch(target) else commit(root, target).sha
+        past_locks(root, "checkout", "--quiet", "--force", "--detach", sha, "--")
 
 
 def put_back(
@@ -586,10 +587,15 @@ def put_back(
 
 def put_paths(root: Path, source: str, paths: Sequence[str]) -> None:
     """The paths, in index and work tree, as they are in the commit `source`; what it does not hold there is removed."""
-    clear_locks(root)
-    known = [path for path in paths if holds(root, source, [path]) or git(root, "ls-files", "--", *literal([path]))]
-    if known:
-        git(root, "checkout", "--quiet", "--force", "--no-overlay", source, "--", *literal(known))
+    words = ("checkout", "--quiet", "--force", "--no-overlay", source, "--")
+    try:
+        past_locks(root, *words, *literal(paths))
+    except GitError:  # it does nothing at all when it knows one of the paths from nowhere
+        known = [path for path in paths if holds(root, source, [path]) or git(root, "ls-files", "--", *literal([path]))]
+        if len(known) == len(paths):
+            raise
+        if known:
+            past_locks(root, *words, *literal(known))
 
 
 def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], message: str) -> str:
@@ -610,9 +616,12 @@ def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], mes
 
 def advance(root: Path, found: str, commit: str) -> None:
     """Move HEAD (and the branch that it is on) from `found` to the commit. Doing it twice is fine. Raises GitError."""
-    check_not_moved(root, found, commit)
-    if git(root, "rev-parse", "HEAD") != commit:
-        git(root, "update-ref", "-m", "rollback portal: restore a component", "HEAD", commit, found)
+    try:
+        past_locks(root, "update-ref", "-m", "rollback portal: restore a component", "HEAD", commit, found)
+    except GitError:  # git itself refuses when HEAD is not at `found`
+        check_not_moved(root, found, commit)
+        if head(root).commit != commit:
+            raise
 
 
 def check_not_moved(root: Path, found: str, ours: str) -> None:
@@ -623,6 +632,18 @@ def check_not_moved(root: Path, found: str, ours: str) -> None:
             f"{root} is at {now[:10]}, and no longer at {found[:10]}, where it was found: somebody has moved it. "
             "Its code was left as it is."
         )
+
+
+def past_locks(root: Path, *words: str) -> None:
+    """A command that git's locks keep out. Where it fails and there are some, they are cleared and it is run again: to
+    look for them first would be one more process in every outage."""
+    try:
+        git(root, *words)
+    except GitError:
+        if not locks(root):
+            raise
+        clear_locks(root)
+        git(root, *words)
 
 
 def clear_locks(root: Path) -> None:

@@ -81,8 +81,25 @@ def add(text: str) -> None:
     actions.add_system(by=None, text=text)
 
 
-def request(system: str, target: str, local: bool) -> int:
-    """Ask for a code rollback; returns when its plan waits for approval."""
+def backup(system: str) -> str:
+    """A restore point, made in this process; its tag."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions, runner  # noqa: PLC0415
+    from rollbacks.models import RestorePoint, System  # noqa: PLC0415
+
+    made = actions.backup(system=System.objects.get(name=system), by=User.objects.get(username="oncall"))
+    runner.carry(made.run.pk)
+    point = RestorePoint.objects.get(pk=made.pk)
+    if point.state != "verified":
+        raise RuntimeError(f"{point} is {point.state}: {point.problem}")
+    return point.tag
+
+
+def request(
+    system: str, target: str, local: bool, procedure: str = "code", wishes: dict[str, Any] | None = None
+) -> int:
+    """Ask for a rollback; returns when its plan waits for approval."""
     from django.contrib.auth.models import User  # noqa: PLC0415
 
     from rollbacks import actions, runner  # noqa: PLC0415
@@ -91,11 +108,12 @@ def request(system: str, target: str, local: bool) -> int:
     rollback = actions.request(
         system=System.objects.get(name=system),
         by=User.objects.get(username="oncall"),
-        procedure="code",
+        procedure=procedure,
         target=target,
         severity="high",
         scope="multiple",
         reason="Answers 500",
+        **(wishes or {}),
     )
     if local:
         runner.carry(rollback.run.pk)
@@ -120,9 +138,9 @@ def approve(pk: int, local: bool) -> dict[str, Any]:
         "approved": approved,
         "started": run.started_at.timestamp(),
         "verified": run.ended_at.timestamp(),
-        "tests": steps["try"].facts["seconds"]["test"],
+        "tests": steps["try"].facts["seconds"].get("test", 0.0) if "try" in steps else 0.0,
         "steps": {name: step.seconds for name, step in steps.items()},
-        "kept": steps["environment"].facts.get("kept", False),
+        "kept": "environment" in steps and steps["environment"].facts.get("kept", False),
         "said": "".join(steps["switch"].output.values_list("text", flat=True)),
     }
 
@@ -146,6 +164,38 @@ def carried(pk: int) -> dict[str, Any]:
         "nothing": [each["seconds"] for each in nothing],
         "nothing_statements": nothing[0]["statements"],
     }
+
+
+def vote(pk: int) -> None:
+    """Approve, and leave it to whoever works."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    from rollbacks import actions  # noqa: PLC0415
+
+    actions.approve(pk, by=User.objects.get(username="techlead"))
+
+
+def work() -> list[dict[str, Any]]:
+    """One of several workers: carries what is due until nothing is; of each run what its instruments found."""
+    from rollbacks import runner  # noqa: PLC0415
+    from rollbacks.models import Run  # noqa: PLC0415
+
+    found = []
+    while due := runner.due():
+        run = due[os.getpid() % len(due)].pk  # not all of them at the same one
+        seen = fitted().carry(run)
+        if seen["steps"]:  # else another was quicker
+            row = Run.objects.get(pk=run)
+            assert row.started_at
+            assert row.ended_at
+            found.append(seen | {"worker": os.getpid(), "run": (row.ended_at - row.started_at).total_seconds()})
+    return found
+
+
+def states(pks: list[int]) -> list[str]:
+    from rollbacks.models import Rollback  # noqa: PLC0415
+
+    return [Rollback.objects.get(pk=pk).state for pk in pks]
 
 
 @cache
@@ -193,14 +243,18 @@ def await_state(pk: int, state: str) -> Any:
     return rollback
 
 
+KNOWN: list[Callable[..., Any]] = [
+    prepare, fill, add, backup, request, approve, vote, work, states, carried, complete, add_source, counted,
+]  # fmt: skip
+
+
 def main() -> None:
     import django  # noqa: PLC0415
 
     django.setup()
     logging.getLogger("rollbacks.tasks").setLevel(logging.ERROR)  # that no broker runs yet is meant
-    known: dict[str, Callable[..., Any]] = {
-        each.__name__: each for each in (prepare, fill, add, request, approve, carried, complete, add_source, counted)
-    }
+    logging.getLogger("incidents.tasks").setLevel(logging.ERROR)
+    known: dict[str, Callable[..., Any]] = {each.__name__: each for each in KNOWN}
     for line in sys.stdin:
         words = json.loads(line)
         print(json.dumps(known[words.pop("do")](**words)), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -18,11 +19,14 @@ from rollbacks.procedures import PROCEDURES, base
 
 @dataclass(frozen=True)
 class Call:
-    """Of one function of a step: when it began, how long it took, and the worker's statements until then."""
+    """Of one function of a step: when it began and ended, also by the clock of the worker's own thread (which stands
+    still while others have the processor), and the worker's statements until then."""
 
     name: str
     began: float
-    seconds: float
+    ended: float
+    worked_until: float
+    worked_on: float
     statements: int
 
 
@@ -50,11 +54,12 @@ class Instruments:
 
     def clocked(self, name: str, act: Callable[[base.Context], Any]) -> Callable[[base.Context], Any]:
         def clocked(context: base.Context) -> Any:
-            began, statements = time.perf_counter(), self.statements["worker"]
+            began, worked_until, statements = time.perf_counter(), time.thread_time(), self.statements["worker"]
             try:
                 return act(context)
             finally:
-                self.calls.append(Call(name, began, time.perf_counter() - began, statements))
+                ended, worked_on = time.perf_counter(), time.thread_time()
+                self.calls.append(Call(name, began, ended, worked_until, worked_on, statements))
 
         return clocked
 
@@ -73,8 +78,21 @@ class Instruments:
         runner.carry(run)
         return {
             "seconds": time.perf_counter() - began,
-            "own": sum(call.seconds for call in self.calls),
+            "own": sum(call.ended - call.began for call in self.calls),
             "steps": sum(call.name in ("apply", "undo") for call in self.calls),
+            "between": self.between(),
             "statements": dict(self.statements),
             "statements_between": self.calls[-1].statements - self.calls[0].statements if self.calls else 0,
         }
+
+    def between(self) -> list[tuple[float, float]]:
+        """Of each step but the first: seconds from the end of the one before it to its own, without what it did; and
+        how long the worker's own thread was at work in them."""
+        found: list[tuple[float, float]] = []
+        for before, call in itertools.pairwise(self.calls):
+            gap, work = call.began - before.ended, call.worked_until - before.worked_on
+            if call.name in ("apply", "undo"):
+                found.append((gap, work))
+            elif found:
+                found[-1] = (found[-1][0] + gap, found[-1][1] + work)
+        return found

@@ -17,11 +17,14 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 SECTIONS = [
     "The outage",
+    "The procedures",
     "The engine",
+    "Fifty at the same time",
     "The pages",
     "The arrivals",
     "The takeover",
     "The backup",
+    "The large repository",
 ]  # in this order on the page
 HEAD = """\
 # Measured

@@ -54,10 +54,11 @@ def free_port() -> int:
 
 
 class Hook:
-    """An HTTP receiver that keeps what is posted, and answers `status`."""
+    """An HTTP receiver that keeps what is posted and which paths are asked for, and answers `status`."""
 
     def __init__(self) -> None:
         self.said: list[dict[str, Any]] = []
+        self.asked: list[str] = []
         self.status = 200
         self.port = 0
 
@@ -73,6 +74,11 @@ def http_receiver() -> Iterator[Hook]:
             self.send_response(hook.status)
             self.end_headers()
             self.wfile.write(b"hook-secret-token was not right")
+
+        def do_GET(self) -> None:
+            hook.asked.append(self.path)
+            self.send_response(hook.status)
+            self.end_headers()
 
         def log_message(self, *args: Any) -> None:
             pass

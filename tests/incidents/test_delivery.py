@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import time_machine
+from celery import current_app
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.test import Client
 from django.utils import timezone
+from redis import Redis
 
-from incidents import actions, auditor, delivery, notify
+from incidents import actions, auditor, delivery, notify, tasks
 from incidents.models import (
     Attempt,
     Channel,
-    DeliveryState,
     Event,
     Incident,
     Message,
@@ -26,6 +32,7 @@ from incidents.models import (
     Way,
 )
 from portal.ledger.models import Ledger
+from portal.stack import redis_server
 from rollbacks import actions as rollbacks
 from rollbacks.models import Rollback
 from tests.incidents.receivers import Hook, Mailbox, free_port, http_receiver, mail_server
@@ -283,20 +290,75 @@ def test_the_audit_finds_a_move_of_which_nobody_was_told(incident: Incident, onc
     assert auditor.alarm() == [found]
 
 
-def test_the_heartbeat_beats_only_while_all_is_well(
-    settings: Any, oncall: User, clock: time_machine.Traveller, hook: Hook, monkeypatch: pytest.MonkeyPatch
+def test_the_heartbeat_address_is_asked_for_only_while_all_is_well(
+    settings: Any, oncall: User, clock: time_machine.Traveller, hook: Hook, mailbox: Mailbox
 ) -> None:
-    beats: list[int] = []
-    monkeypatch.setattr(auditor, "beat", lambda: beats.append(1))
+    settings.HEARTBEAT_URL = f"http://127.0.0.1:{hook.port}/ping/portal"
     auditor.audit()
-    assert beats == [1]
+    assert hook.asked == ["/ping/portal"]
     say(oncall)
     clock.shift(61)
     assert auditor.audit().findings == ["1 messages wait, and nobody takes them on"]
-    assert beats == [1]
+    assert hook.asked == ["/ping/portal"]
     clock.shift(600)
     assert "has not looked since" in auditor.alarm()[0]
-    assert DeliveryState.PENDING in states()
+    delivery.deliver()
+    assert auditor.audit().findings == []
+    assert hook.asked == ["/ping/portal"] * 2
+    hook.status = 500
+    assert auditor.audit().findings == [], "what is wrong outside is no fault of the messages"
+
+
+def test_until_a_channel_is_proven_mail_goes_to_the_account(mailbox: Mailbox, oncall: User) -> None:
+    made = Channel.objects.create(person=oncall, way=Way.EMAIL, label="New", address="new@example.org")
+    say(oncall)
+    Channel.objects.filter(pk=made.pk).update(verified_at=timezone.now())
+    say(User.objects.get(pk=oncall.pk))
+    delivery.deliver()
+    assert mailbox.to == ["new@example.org", "oncall@example.org"]
+
+
+@pytest.mark.real_broker
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_down_for_two_minutes_loses_nothing(
+    mailbox: Mailbox,
+    oncall: User,
+    manager: User,
+    clock: time_machine.Traveller,
+    monkeypatch: pytest.MonkeyPatch,
+    client_for: Callable[[User], Client],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
+        socket = Path(folder) / "redis.sock"
+        monkeypatch.setattr(current_app.conf, "broker_url", f"redis+socket://{socket}")
+        incident = actions.declare(by=manager, title="500", severity="high", scope="multiple")
+        say(oncall, "soon over", expires=NOW + timedelta(seconds=60))
+        assert tasks.send(tasks.deliver) is False
+        clock.shift(60)
+        [backlog] = auditor.backlogs()
+        assert (backlog.count, backlog.since) == (2, NOW)
+        assert "the broker or the notifier is down" in client_for(oncall).get("/incidents/").content.decode()
+        clock.shift(60)
+        with broker(socket) as redis:
+            assert tasks.send(tasks.deliver) is True, "what beat does every few seconds"
+            assert redis.llen(tasks.QUEUE) == 1
+            tasks.deliver()
+    assert [mail["Subject"] for mail in mailbox.mails] == [f"[High] {incident}: 500"]
+    assert states() == ["sent", "expired"]
+    assert auditor.backlogs() == []
+
+
+@contextmanager
+def broker(socket: Path) -> Iterator[Redis]:
+    words = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(socket.parent)]
+    with subprocess.Popen([redis_server(), *words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("eady to accept connections" in line for line in process.stdout)
+        try:
+            with Redis(unix_socket_path=str(socket)) as asking:
+                yield asking
+        finally:
+            process.terminate()
 
 
 def test_a_status_update_does_not_keep_the_first_call_from_who_is_on_call(

@@ -16,7 +16,7 @@ from django.utils import timezone
 from incidents import actions as incidents
 from incidents.models import Incident
 from portal import views
-from rollbacks import actions, runner, watching
+from rollbacks import actions, runner, tasks, watching
 from rollbacks.models import HealthSample, Rollback, System
 from rollbacks.tools.probe import Health
 from tests.conftest import again, look_back
@@ -113,6 +113,24 @@ def test_the_page_asks_no_more_for_many_looks(client_for: ClientFor, watched: Ro
             client.get(f"/rollbacks/{watched.pk}/")
         counts.append(len(asked_for.captured_queries))
     assert counts[0] == counts[1]
+
+
+def test_the_looks_of_a_watch_that_was_over_long_ago_are_let_go_of(
+    watched: Rollback, time_machine: Any, oncall: User
+) -> None:
+    """Nothing else of it: the log keeps what was measured. A watch that goes on keeps all of its looks."""
+    fill(watched, range(0, 60, 2))
+    time_machine.move_to(timezone.now() + timedelta(days=91), tick=False)
+    tasks.prune()
+    assert HealthSample.objects.count() == 30, "it is under watch"
+    time_machine.move_to(timezone.now() - timedelta(days=2), tick=False)
+    actions.complete(watched.pk, by=oncall, note="Traffic is normal")
+    tasks.prune()
+    assert HealthSample.objects.count() == 30, "not old enough"
+    time_machine.move_to(timezone.now() + timedelta(days=2), tick=False)
+    tasks.prune()
+    assert not HealthSample.objects.exists()
+    assert again(watched).log_entry.rollback_seconds > 0
 
 
 def test_an_open_page_looks_again_while_something_is_under_watch(

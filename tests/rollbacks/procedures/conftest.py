@@ -114,7 +114,9 @@ def begin_switch(context: Context) -> switcher.Switch:
     path.parent.mkdir(exist_ok=True)
     written = {"goal": switch.forward_goal(context), "old_pid": 0, "began": 0.0}
     journal.write(path, written)
-    return switcher.Switch(written)
+    half = switcher.Switch(written, path.with_suffix(".files"))
+    half.get_ready()
+    return half
 
 
 def carry(context: Context, *steps: Step) -> None:

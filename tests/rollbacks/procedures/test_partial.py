@@ -15,10 +15,11 @@ from rollbacks.procedures.partial import PROCEDURE
 from rollbacks.procedures.switch import SWITCH
 from rollbacks.procedures.verify import PROCESS
 from rollbacks.tools import git as tool
+from rollbacks.tools import manifest
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import commit, git
 from tests.rollbacks.procedures.conftest import PlannedBy, Words, before_switch, begin_switch, carry, undo
-from tests.rollbacks.procedures.serving import picture
+from tests.rollbacks.procedures.serving import Served, picture
 
 PATHS = ("agents/planner", "shared [v1].py")  # a name like a pattern
 WORDS = "Restore planner agent from backup"
@@ -247,6 +248,19 @@ def test_a_branch_that_was_moved_before_the_switch_is_left_with_all_of_its_files
     with pytest.raises(StepFailed, match="The branch main no longer names"):
         undo(mine, SWITCH)
     assert (picture(checkout), git(checkout, "rev-parse", "main")) == (before, theirs)
+
+
+@pytest.mark.usefixtures("here")
+def test_for_a_branch_that_was_moved_the_service_is_not_even_stopped(
+    planned_by: PlannedBy, parts: Manifest, served: Served, checkout: Path
+) -> None:
+    pid = served.start()
+    mine = planned_by(PROCEDURE, replace(parts, service=manifest.parse(served.manifest()).service), wish())
+    carry(mine, *before_switch(PROCEDURE))
+    commit(checkout, "Deployed meanwhile", note_py="deployed\n")
+    with pytest.raises(StepFailed, match="somebody has moved it"):
+        carry(mine, SWITCH)
+    assert served.pid == pid
 
 
 @pytest.mark.usefixtures("here")

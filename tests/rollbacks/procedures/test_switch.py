@@ -20,7 +20,7 @@ from rollbacks.procedures.preflight import PREFLIGHT
 from rollbacks.procedures.safety import SAFETY
 from rollbacks.procedures.stage import ENVIRONMENT, WORKTREE
 from rollbacks.procedures.switch import SWITCH
-from rollbacks.tools import ToolError, fence, manifest
+from rollbacks.tools import ToolError, fence, manifest, service
 from rollbacks.tools import git as tool
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import commit, git
@@ -453,6 +453,22 @@ def test_the_switch_imports_nothing_of_the_system(planned: Planned, agents: Mani
     before = picture(checkout)
     there_and_back(planned(agents))
     assert picture(checkout) == before
+
+
+@pytest.mark.usefixtures("here")
+def test_a_lock_that_a_killed_git_left_is_waited_for_before_the_stop(
+    planned: Planned, agents: Manifest, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three seconds in which it might be somebody's at work would be a part of the outage."""
+    monkeypatch.setattr(tool, "LOCK_PATIENCE", 0.1)
+    lock, there = checkout / ".git/index.lock", []
+    monkeypatch.setattr(service.Nobody, "stop", lambda self, timeout: there.append(lock.exists()))
+    mine = planned(agents)
+    carry(mine, *BEFORE)
+    lock.touch()
+    carry(mine, SWITCH)
+    assert there == [False]
+    assert git(checkout, "rev-parse", "HEAD") == git(checkout, "rev-parse", "v1")
 
 
 def test_what_went_wrong_is_in_the_error(planned: Planned, agents: Manifest, checkout: Path, said: Words) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,33 @@ def test_copy_and_hashes(tmp_path: Path) -> None:
     assert os.access(tmp_path / "copy.sh", os.X_OK)
     expected = hashlib.sha256(b"#!/bin/sh\n").hexdigest()
     assert files.sha256(tmp_path / "copy.sh") == files.digest(b"#!/bin/sh\n") == files.digest("#!/bin/sh\n") == expected
+
+
+def test_what_lies_ready_is_put_in_place_as_a_whole(tmp_path: Path) -> None:
+    source, live, ready = tmp_path / "source", tmp_path / "live", tmp_path / "ready"
+    source.write_bytes(b"new")
+    source.chmod(0o600)
+    live.write_bytes(b"old")
+    files.copy(source, ready, like=live)
+    assert live.read_bytes() == b"old"
+    files.put(ready, live)
+    assert (live.read_bytes(), live.stat().st_mode & 0o777, ready.exists()) == (b"new", 0o600, False)
+
+
+def test_what_lies_ready_on_another_disk_is_copied(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        ready = Path(other) / "ready"
+        ready.write_bytes(b"new")
+        ready.chmod(0o640)
+        files.put(ready, tmp_path / "live")
+    assert ((tmp_path / "live").read_bytes(), (tmp_path / "live").stat().st_mode & 0o777) == (b"new", 0o640)
+
+
+def test_renames_that_are_synced_later_do_not_wait_for_the_disk(tmp_path: Path) -> None:
+    with files.synced_later():
+        files.sync_directory(tmp_path / "nowhere")  # it is not even opened
+    with pytest.raises(FileNotFoundError):
+        files.sync_directory(tmp_path / "nowhere")
 
 
 def test_bytes(tmp_path: Path) -> None:
