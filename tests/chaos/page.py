@@ -38,7 +38,7 @@ def tell(title: str, words: str, matrix: Matrix) -> None:
 
 def told(matrix: Matrix) -> str:
     rows: list[list[object]] = []
-    for (procedure, kind), tally in matrix.tallies.items():
+    for (procedure, kind), tally in sorted(matrix.tallies.items()):
         went = tally.ends["monitoring"] + tally.ends["verified"]
         row = [procedure, kind, tally.runs, went, tally.ends["reverted"], tally.ends["held"], len(tally.violations)]
         rows.append([*row, f"{tally.longest:.1f}"])

@@ -19,6 +19,7 @@ WORDS = """
 `make chaos-power` cuts the power of a real host (`tests/hosts/host.sh kill`: what was not synced is lost), also at 10
 instants for each way, and writes this section. Celery's worker on the host carries the run and comes up again with the
 host; portal, PostgreSQL and Redis are on another machine. At a boundary the worker stands still until the power is cut.
+A lease is 3 s here; the rest of a recovery is the boot, and Celery's start on a machine that has much else to do.
 """
 
 
