@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes
 
-.PHONY: help install install-dev up demo test processes chaos chaos-sample hosts browser bench lint lock
+.PHONY: help install install-dev up demo test processes chaos chaos-sample chaos-power hosts browser bench lint lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -35,10 +35,14 @@ chaos: install-dev ## every procedure killed everywhere (as root; fewer: RUNS=10
 chaos-sample: install-dev ## 40 of these runs
 	RUNS=40 SEED=7 $(BIN)/python -m pytest -m chaos tests/chaos -s
 
-hosts: export HOST_NET ?= 10.99.0
+hosts chaos-power: export HOST_NET ?= 10.99.0
+hosts chaos-power: export DATABASE_URL = postgres://portal@$(HOST_NET).1:5439/portal
+hosts chaos-power: export REDIS_URL = redis://$(HOST_NET).1:6389/0
 hosts: install-dev ## rollbacks on real hosts with systemd (as root)
-	DATABASE_URL=postgres://portal@$(HOST_NET).1:5439/portal REDIS_URL=redis://$(HOST_NET).1:6389/0 \
-	  $(BIN)/python -m pytest -m hosts tests/hosts
+	$(BIN)/python -m pytest -m hosts tests/hosts
+
+chaos-power: install-dev ## every procedure, and its host loses its power everywhere (as root; RUNS and SEED as above)
+	$(BIN)/python -m pytest -m chaos tests/hosts -s
 
 browser: install-dev ## the story in Chromium
 	$(BIN)/python -m pytest -m browser

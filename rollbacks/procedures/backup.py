@@ -98,6 +98,13 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path, about: Facts | N
     return described_point(manifest, tag)
 
 
+def settle(manifest: Manifest) -> None:
+    """What was made or taken away in checkout and backups (often another file system) is so after a power cut too."""
+    for each in (manifest.root, manifest.backups):
+        if each.exists():
+            files.sync(each)
+
+
 def members_of(into: Path) -> dict[str, str]:
     """{path: sha256} of all that is to be trusted; an object's name is its hash already."""
     named = {str(path.relative_to(into)): path for path in sorted(into.rglob("*")) if path.is_file()}
@@ -237,7 +244,9 @@ def tag_state(context: Context) -> Facts:
 
 
 def untag(context: Context) -> None:
+    """The last that is taken back."""
     git.delete_tag(context.root, context.goal["tag"])
+    settle(context.manifest)
 
 
 def take_files(context: Context) -> Facts:

@@ -122,7 +122,9 @@ def drop_stage(context: Context) -> None:
     git.remove_worktree(context.root, tree(context))
     for volume in staged_volumes(context):
         store.discard(volume)
+        files.sync(volume.parent)
     files.remove(context.stage)
+    files.sync(context.state_dir)  # after a power cut nobody would come again to take it away
 
 
 # --- the environment ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ IDENTITY = {
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}  # a file may be named like a pattern
 # What git writes into its own directory is whole or not there: an empty object or tag, after a power cut, would break
-# every later command.
+# every later command. (By batches: at once on disk where the file system keeps git's hopes, else see mend().)
 DURABLE = ("core.fsync=all", "core.fsyncMethod=batch")
 # Nothing that the checkout's own configuration names is run by a look at it, and no key is asked for.
 OURS = [
@@ -247,7 +247,8 @@ def differs(root: Path, commit: str, *, only: Sequence[str] = (), ignoring: Sequ
     wanted = literal(only) or [":(top)"]
     left_out = [f":(top,exclude,literal){path}" for path in ignoring]
     diff = ["diff", "--no-renames", "--name-only", "-z", "--end-of-options", commit, "--"]
-    return bool(git(root, *diff, *wanted, *left_out))
+    with spare_index(root) as env:
+        return bool(git(root, *diff, *wanted, *left_out, env=env))
 
 
 def numstat(said: str) -> dict[str, tuple[int, int]]:
@@ -276,8 +277,9 @@ def named(root: Path, commit: str, path: str) -> str:
 
 def uncommitted(root: Path) -> list[FileChange]:
     """Tracked files that differ from HEAD (staged or not), and untracked ones that are not ignored."""
-    said = git(root, "diff", "--no-renames", "--name-status", "-z", "HEAD", "--").split("\0")
-    counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "HEAD", "--"))
+    with spare_index(root) as env:
+        said = git(root, "diff", "--no-renames", "--name-status", "-z", "HEAD", "--", env=env).split("\0")
+        counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "HEAD", "--", env=env))
     changed = [
         FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1)))
         for kind, path in zip(said[::2], said[1::2], strict=False)
@@ -308,20 +310,18 @@ def add_all(root: Path, env: dict[str, str], ignoring: Sequence[str] = (), which
 
 @contextmanager
 def spare_index(root: Path) -> Iterator[dict[str, str]]:
-    """The environment in which git works on a copy of the index, so that the real one stays as it is.
+    """The environment in which git works on a copy of the index, so that the real one stays as it is. (`git diff` too
+    writes the index, and locks it for that.)
 
-    The copy is as old as the index: git reads a file again only when it was changed after that, to the second.
+    The copy is as old as the index: git reads a file again only when it was changed after that, to the second. It is
+    not beside the index: a host that loses its power would keep it there, and its lock, for ever.
     """
     real = git_path(root, "index")
-    number, name = tempfile.mkstemp(dir=real.parent, prefix="portal-index-")
-    os.close(number)
-    copy = Path(name)
-    try:
-        shutil.copy2(real, copy) if real.exists() else copy.unlink()
-        yield {"GIT_INDEX_FILE": name}
-    finally:
-        copy.unlink(missing_ok=True)
-        Path(f"{name}.lock").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="portal-index-") as folder:
+        copy = Path(folder) / "index"
+        if real.exists():
+            shutil.copy2(real, copy)
+        yield {"GIT_INDEX_FILE": str(copy)}
 
 
 def read_index(root: Path) -> bytes:
@@ -400,6 +400,7 @@ def begin(root: Path) -> None:
 
 def fetch_tag(root: Path, source: str, tag: str, timeout: float = 600) -> None:
     """A tag and all of its history that is there, from an address or a directory. Raises GitError."""
+    mend(root)
     git(root, *FETCH, "--", source, f"refs/tags/{tag}:refs/tags/{tag}", timeout=timeout)
 
 
@@ -435,6 +436,7 @@ def mirror(root: Path, target: Path, tag: str) -> None:
         files.sync(made)
         made.rename(target)
     clear_locks(target)
+    mend(target)
     cut_off = is_shallow(target)
     if cut_off or is_shallow(root):
         deeper = ["--unshallow"] if cut_off else []
@@ -455,6 +457,7 @@ def snapshot(
     """
     if known := tagged(root, name):
         return known
+    mend(root)
     parent = git(root, "rev-parse", "HEAD")
     with spare_index(root) as env:
         add_all(root, env)
@@ -462,6 +465,7 @@ def snapshot(
         if target:
             put_in(root, env, [path for path in in_the_way(root, env, target) if not is_under(path, hidden)])
         tree = git(root, "write-tree", env=env)
+    files.sync(root)  # a tag never names what a power cut can take
     made = parent
     if tree != git(root, "rev-parse", f"{parent}^{{tree}}"):
         made = git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
@@ -599,10 +603,12 @@ def commit_paths(root: Path, parent: str, source: str, paths: Sequence[str], mes
 
     The parent itself when it has them so already.
     """
+    mend(root)
     with spare_index(root) as env:
         git(root, "read-tree", parent, env=env)
         git(root, "reset", "--quiet", source, "--", *literal(paths), env=env)  # in the spare index only
         tree = git(root, "write-tree", env=env)
+    files.sync(root)
     if tree == git(root, "rev-parse", f"{parent}^{{tree}}"):
         return parent
     return git(root, "commit-tree", tree, "-p", parent, "-m", message, env=IDENTITY)
@@ -650,6 +656,15 @@ def clear_locks(root: Path) -> None:
             for lock in left:
                 lock.unlink(missing_ok=True)
         time.sleep(0.02)
+
+
+def mend(root: Path) -> None:
+    """Remove the objects that a power cut left empty, ours or a deployer's. git takes them for written, so that each
+    later commit of the same content would be broken too; without them it writes them anew."""
+    for path in git_path(root, "objects").glob("??/*"):
+        with suppress(FileNotFoundError):  # packed meanwhile
+            if path.stat().st_size == 0:
+                path.unlink()
 
 
 def locks(root: Path) -> list[Path]:

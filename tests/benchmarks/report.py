@@ -24,6 +24,7 @@ SECTIONS = [
     "The arrivals",
     "The takeover",
     "The backup",
+    "The large repository",
 ]  # in this order on the page
 HEAD = """\
 # Measured

@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from portal.supervision import wait_until
 from rollbacks import actions, runner
 from rollbacks.models import RestorePoint, Rollback, Run, System
+from tests.chaos.worker import Cut, carry
 from tests.conftest import commit, git
 from tests.processes.driver import make_way
 from tests.rollbacks.procedures.serving import Served, app, picture
@@ -24,7 +25,7 @@ from tests.rollbacks.test_procedures import MORE, keep_environment, make_environ
 
 PROCEDURES = ("backup", "code", "config", "dependencies", "state", "partial", "full")
 WISHES: dict[str, dict[str, Any]] = {"partial": {"component": "planner"}, "state": {"set_logs_aside": True}}
-TRY_SECONDS = 0.5
+WORDS = "sleep 0.5"  # of the owner's tests
 Look = dict[str, Any]
 
 
@@ -32,31 +33,48 @@ class Bed:
     """`reset()`, ask, let workers carry it, `look()`."""
 
     def __init__(self, served: Served, oncall: User, tech_lead: User) -> None:
-        self.served, self.root = served, served.root
-        self.oncall, self.tech_lead = oncall, tech_lead
-        self.smokes = self.root.parent / "smokes"  # while it is there, the smoke test fails
-        self.kept = self.root.parent / "kept"
-        words = f"sleep {TRY_SECONDS}"
-        text = served.manifest(words).replace('logs = ["logs"]', MORE)
-        more = f"component_test = '{words}'\nsmoke = 'test ! -e {self.smokes}'\n"
-        self.system: System = actions.add_system(by=None, text=text.replace("\n[service]", f"{more}\n[service]"))[0]
+        self.served, self.oncall, self.tech_lead = served, oncall, tech_lead
+        self.prepare(served.root, served.root, served.manifest(WORDS))
+
+    def prepare(self, root: Path, known_as: Path, text: str) -> None:
+        """`known_as`: where the host itself has the checkout."""
+        self.root, self.known_as = root, known_as
+        self.smokes = root.parent / "smokes"  # while it is there, the smoke test fails
+        self.kept = root.parent / "kept"
+        more = f"component_test = '{WORDS}'\nsmoke = 'test ! -e {known_as.parent}/smokes'\n"
+        text = text.replace('logs = ["logs"]', MORE).replace("\n[service]", f"{more}\n[service]")
+        self.system = self.add(text)
         self.point = self.lay_out()
+
+    def add(self, text: str) -> System:
+        return actions.add_system(by=None, text=text)[0]
 
     def lay_out(self) -> RestorePoint:
         """The good release, its restore point, and then what went wrong, committed and not."""
         (self.root / ".env").chmod(0o600)
         (self.root / "planner.py").write_text("PLAN = 1\n")
         commit(self.root, "Plan")
-        make_environment(self.root / ".venv", "1.0")
+        self.make_environment()
         point = actions.backup(system=self.system, by=self.oncall)
-        runner.carry(point.run.pk)
+        self.work(point.run)
         point = RestorePoint.objects.get(pk=point.pk)
         assert point.state == "verified", point.problem
-        keep_environment(self.system, point)
+        self.keep_environment(point)
         (self.root / "app.py").write_text(app(2))
         spoil(self.root)
-        shutil.copytree(self.root, self.kept, symlinks=True)
+        self.keep()
         return point
+
+    def make_environment(self) -> None:
+        make_environment(self.root / ".venv", "1.0")
+
+    def keep_environment(self, point: RestorePoint) -> None:
+        keep_environment(self.system, point)
+
+    def keep(self) -> None:
+        shutil.copytree(self.root, self.kept, symlinks=True)
+
+    # --- a run ---
 
     def reset(self) -> None:
         """Spoiled as ever, and served; nothing is left of the run before."""
@@ -67,6 +85,21 @@ class Bed:
         shutil.copytree(self.kept, self.root, symlinks=True)
         git(self.root, "update-index", "-q", "--refresh")
         self.served.start()
+
+    def work(self, run: Run) -> None:
+        """A worker that nobody disturbs takes it as far as it goes now."""
+        runner.carry(run.pk)
+
+    def begin(self, procedure: str, way: str, cut: Cut) -> Run:
+        """A worker may begin; `cut` says where it will be cut off."""
+        run = self.approved(procedure)
+        if way == "back":
+            self.smokes.touch()
+        return run
+
+    def end(self, run: Run, cut: Cut) -> float:
+        """It is cut off, and brought to its end by others: seconds that this took, 0 when the blow came too late."""
+        return carry(run.pk, cut)
 
     def approved(self, procedure: str) -> Run:
         """Planned and approved by people; or, for a backup, asked for."""
@@ -82,7 +115,7 @@ class Bed:
             reason="Chaos",
             **WISHES.get(procedure, {}),
         )
-        runner.carry(rollback.run.pk)
+        self.work(rollback.run)
         rollback = Rollback.objects.get(pk=rollback.pk)
         assert rollback.state == "awaiting_approval", rollback.trouble
         actions.approve(rollback.pk, by=self.tech_lead)
@@ -94,16 +127,19 @@ class Bed:
         """All that an auditor would compare. Of a commit its tree and its parent: a partial rollback makes its own."""
         seen = picture(self.root)
         del seen["commit"], seen["worktrees"]
-        with urllib.request.urlopen(self.served.health_url, timeout=5) as answer:
-            said = answer.read().decode()
         return seen | {
             "tree": git(self.root, "rev-parse", "HEAD^{tree}"),
             "history": git(self.root, "log", "--format=%T"),
             "packages": sorted(path.name for path in (self.root / ".venv").resolve().rglob("*.dist-info")),
             "logs": {path.name: digest(path) for path in files_in(self.root / "logs")},
-            "service": said,
+            "service": self.said(),
             "target": {str(path): digest(path) for path in files_in(self.place(self.point.tag))},
         }
+
+    def said(self) -> str:
+        """What the service answers."""
+        with urllib.request.urlopen(self.served.health_url, timeout=5) as answer:
+            return str(answer.read().decode())
 
     def look_at_point(self, tag: str) -> Look:
         """A backup's files by content, but for what has the time in it: the list is held against what it lists."""
@@ -128,21 +164,26 @@ class Bed:
     def left_behind(self) -> list[str]:
         """What a run must not leave: processes, half-made things, locks."""
         own = self.root / ".rollback"
-        found = [f"process {pid}" for pid in self.processes() if pid != self.served.pid]
+        found = [f"process {pid}" for pid in self.processes()]
         found += [f"{folder}/{each.name}" for folder in ("commands", "stage") for each in own.glob(f"{folder}/*")]
-        found += [each.name for each in (self.root / ".git").rglob("*.lock")]
+        found += [str(each.relative_to(self.root)) for each in (self.root / ".git").rglob("*.lock")]
         found += [each.name for each in (self.root.parent / "backups").glob(".*.partial")]
         trees = git(self.root, "worktree", "list", "--porcelain").count("worktree ")
         return found + ([f"{trees} work trees"] if trees != 1 else [])
 
     def processes(self) -> Iterator[int]:
+        """At work on the checkout, beside the service."""
         for each in Path("/proc").glob("[0-9]*"):
             try:
                 words = (each / "cmdline").read_bytes().decode(errors="replace")
-                if Path(os.readlink(each / "cwd")).is_relative_to(self.root) or f"{self.root}/.rollback" in words:
+                here = Path(os.readlink(each / "cwd")).is_relative_to(self.known_as)
+                if (here or f"{self.known_as}/.rollback" in words) and not self.serves(int(each.name)):
                     yield int(each.name)
             except OSError:
                 continue
+
+    def serves(self, pid: int) -> bool:
+        return pid == self.served.pid
 
     def quiet(self) -> bool:
         return wait_until(lambda: not self.left_behind(), 8)

@@ -40,7 +40,7 @@ def begin(run: int, cut: Cut = NEVER) -> int:
         return pid
     code = 1
     try:
-        arm(cut)
+        arm(lambda: cut, fall)
         runner.carry(run)
         code = 0
     except BaseException:
@@ -49,21 +49,26 @@ def begin(run: int, cut: Cut = NEVER) -> int:
         os._exit(code)
 
 
-def arm(cut: Cut) -> None:
-    """At a boundary the worker is killed by its own hand: nobody else would hit it exactly."""
-    name = "attempt_undo" if cut.kind.endswith("undo") else "attempt"
-    real: Callable[..., Any] = getattr(runner, name)
+def arm(cut: Callable[[], Cut], strike: Callable[[], object]) -> None:
+    """At a boundary the worker is struck by its own hand: nobody else would hit it exactly."""
+    runner.attempt = struck(runner.attempt, "", cut, strike)
+    runner.attempt_undo = struck(runner.attempt_undo, " the undo", cut, strike)
 
+
+def struck(real: Callable[..., Any], of: str, cut: Callable[[], Cut], strike: Callable[[], object]) -> Any:
     def attempt(mine: Any, run: Any, step: Any, *words: Any) -> Any:
-        hit = step.name == cut.step
-        if hit and cut.kind.startswith("before"):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if cut() == Cut(f"before{of}", step.name):
+            strike()
         done = real(mine, run, step, *words)
-        if hit and cut.kind.startswith("after"):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if cut() == Cut(f"after{of}", step.name):
+            strike()
         return done
 
-    setattr(runner, name, attempt)
+    return attempt
+
+
+def fall() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def carry(run: int, cut: Cut = NEVER) -> float:

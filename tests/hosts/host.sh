@@ -117,7 +117,8 @@ disk_up() {
       die "cannot mount $H/disk.img (no loop device left? HOST_DISK=dir at create does without)"
   fi
   mkdir -p "$H/disk/up" "$H/disk/work"
-  mount -t overlay "$TAG-$NAME" -o "lowerdir=$(<"$H/base"),upperdir=$H/disk/up,workdir=$H/disk/work" "$H/root" || die "cannot mount the overlay at $H/root"
+  # xino: inode numbers stay what they are from one mount to the next, as on any disk that is no overlay
+  mount -t overlay "$TAG-$NAME" -o "xino=on,lowerdir=$(<"$H/base"),upperdir=$H/disk/up,workdir=$H/disk/work" "$H/root" || die "cannot mount the overlay at $H/root"
 }
 loop_gone() { [ -z "$(losetup -j "$H/disk.img")" ]; }
 disk_down() {

@@ -267,7 +267,6 @@ def test_the_state_of_the_tree_changes_with_all_that_counts(root: Path) -> None:
     assert git.tree_state(root, ["app.py"]) == before
     run(root, "checkout", "--quiet", "-b", "other")
     assert git.tree_state(root, ["app.py"]) != before
-    assert [each.name for each in (root / ".git").glob("portal-index*")] == []
 
 
 def test_tags(root: Path) -> None:
@@ -421,6 +420,34 @@ def test_the_lock_of_a_killed_git_is_removed(root: Path, monkeypatch: pytest.Mon
     git.tag(root, "kept", git.resolve(root, "v1"), "What is there after the power cut")
     assert git.tagged(root, "kept") == git.resolve(root, "v1")
     run(root, "pack-refs", "--all")
+
+
+def test_objects_that_a_power_cut_left_empty_are_written_anew(root: Path) -> None:
+    write(root, "new.txt", "the same content as before the cut\n")
+    name = run(root, "hash-object", "-w", "new.txt")
+    left = root / ".git/objects" / name[:2] / name[2:]
+    left.chmod(0o644)
+    left.write_bytes(b"")
+    made = git.snapshot(root, "failed-1", "as found")
+    assert run(root, "show", f"{made}:new.txt") == "the same content as before the cut"
+    run(root, "fsck", "--full")
+
+
+def test_a_look_cut_short_leaves_nothing_in_the_checkout(root: Path) -> None:
+    before = sorted((root / ".git").iterdir())
+    with git.spare_index(root) as env:
+        git.add_all(root, env)
+        assert sorted((root / ".git").iterdir()) == before
+
+
+def test_a_look_does_not_write_the_index(root: Path) -> None:
+    """It would lock it, and a host that loses its power meanwhile keep the lock."""
+    (root / "app.py").touch()
+    before = (root / ".git/index").stat().st_ino
+    assert git.uncommitted(root) == []
+    assert not git.differs(root, git.head(root).commit)
+    git.tree_state(root)
+    assert (root / ".git/index").stat().st_ino == before
 
 
 def test_the_lock_of_a_git_at_work_is_respected(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
