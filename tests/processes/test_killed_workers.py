@@ -39,8 +39,8 @@ def test_a_switch_goes_on_without_its_worker(portal: Portal, whole: bool) -> Non
     rollback, run = portal.approved_rollback()
     hung = portal.service()
     os.kill(hung.pid, signal.SIGSTOP)
+    assert wait_until(lambda: portal.service().state == "STOPPING", 60), portal.service()
     hit = portal.freeze(run, "switch", whole=whole)
-    assert wait_until(lambda: portal.service().state == "STOPPING", 20), portal.service()
 
     assert portal.ask("kill", run=run, **hit) <= WITHIN
     portal.wait_for_switches(2)
