@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
@@ -297,5 +298,10 @@ def test_a_stage_that_cannot_be_tidied_up_does_not_undo_a_rollback(
     assert "could not be tidied up, do it by hand: " in str(said)
 
 
-def refuse(path: object, *args: object, **words: object) -> None:
-    raise PermissionError(13, "Permission denied", str(path))
+remove = shutil.rmtree
+
+
+def refuse(path: object, *args: Any, **words: Any) -> None:
+    if ".rollback" in str(path):
+        raise PermissionError(13, "Permission denied", str(path))
+    remove(str(path), *args, **words)
