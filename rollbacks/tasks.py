@@ -9,15 +9,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from celery import current_app, shared_task
+from celery import shared_task
 from celery.signals import worker_ready
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
-from kombu.exceptions import KombuError, OperationalError
 
 from incidents import escalation
+from incidents.tasks import BROKER_DOWN, post
 from rollbacks import keeping, notices, runner, watching
 from rollbacks.models import RestorePoint, Run, System
 from rollbacks.tools import probe
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 FACTS_SECONDS = 10  # between two looks at what is deployed
 AT_ONCE = 16  # systems whose health one worker asks for at the same time
-IMPATIENT = {"socket_timeout": 2, "socket_connect_timeout": 2}  # seconds
 TEND_SECONDS = 600  # that one look at the restore points may take: the next one goes on
 HINT_SECONDS = 600  # for which a sweeper's hint is kept: where nobody takes them, they must not pile up
 
@@ -157,14 +156,10 @@ def refresh_soon(system: System) -> None:
 
 
 def send(task: Any, queue: str, *args: Any, expires: float | None = None) -> bool:
-    """False, and a line in the log, when the broker is down: nothing is lost, it only takes until the next sweep.
-
-    On a connection of its own, which has little patience: a page must not wait for a broker that hangs.
-    """
+    """False, and a line in the log, when the broker is down: nothing is lost, it only takes until the next sweep."""
     try:
-        with current_app.connection_for_write(transport_options=IMPATIENT) as connection:
-            task.apply_async(args=args, queue=queue, expires=expires, retry=False, connection=connection)
-    except (KombuError, OperationalError, OSError) as error:
+        post(task, queue, args, expires)
+    except BROKER_DOWN as error:
         level = logging.WARNING if task is carry else logging.DEBUG  # a look is asked for again in two seconds
         log.log(level, "the broker is down (%s): %s%s waits for the sweeper", error, task.name, args)
         return False

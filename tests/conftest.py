@@ -18,7 +18,7 @@ from django.db import connection
 from django.test import Client, TransactionTestCase
 
 from incidents import actions as incidents
-from incidents import postmortems
+from incidents import postmortems, tasks
 from incidents.models import Incident, PostMortem
 from portal.ledger.roles import Role
 from portal.ledger.triggers import protect, unprotect
@@ -78,6 +78,7 @@ def _no_rate_limit_left() -> None:
 @pytest.fixture(autouse=True)
 def _no_broker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Hints go nowhere: a test calls the runner itself. Tests with real workers are separate processes."""
+    monkeypatch.setitem(tasks.silent, "until", 0.0)
     if "real_broker" not in request.keywords:
         monkeypatch.setattr("rollbacks.tasks.send", lambda *args, **kwargs: True)
         monkeypatch.setattr("incidents.tasks.send", lambda *args, **kwargs: True)
