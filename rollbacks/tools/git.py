@@ -107,20 +107,25 @@ def no_checkout(root: Path) -> str:
     return f"{root} is no git checkout. Clone the system there, or correct “root” in its manifest."
 
 
+UNFINISHED = (("MERGE_HEAD", "merge"), ("rebase-merge", "rebase"), ("rebase-apply", "rebase"))
+
+
 def check_checkout(root: Path) -> None:
     """Raises GitError, with what to do, unless root is the top of a checkout with a commit, and at rest."""
     if not root.is_dir():
         raise GitError(f"{root} does not exist. Clone the system there, or correct “root” in its manifest.")
     check_owner(root)
-    if git(root, "rev-parse", "--is-inside-work-tree") != "true":
+    marks = [word for name, _ in UNFINISHED for word in ("--git-path", name)]
+    inside, *places = git(root, "rev-parse", "--is-inside-work-tree", *marks).splitlines()  # one process for all
+    if inside != "true":
         raise GitError(f"{root} is a bare repository. “root” in the manifest has to be a checkout.")
     top = Path(git(root, "rev-parse", "--show-toplevel"))
     if top.resolve() != root.resolve():
         raise GitError(f"{root} is inside the checkout {top}. Name the top of it: correct “root” in its manifest.")
     if not has_commit(root):
         raise GitError(f"{root} has no commit yet: there is nothing to go back to.")
-    for name, word in (("MERGE_HEAD", "merge"), ("rebase-merge", "rebase"), ("rebase-apply", "rebase")):
-        if git_path(root, name).exists():
+    for place, (_, word) in zip(places, UNFINISHED, strict=True):
+        if (root / place).exists():
             raise GitError(
                 f"{root} is in the middle of a {word}. Finish it or `git {word} --abort` it, then try again."
             )
