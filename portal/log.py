@@ -6,11 +6,9 @@ import logging
 
 from rollbacks.tools import mask
 
-hide = mask.Masker([])
-
 
 class Masked(logging.Formatter):
     """Also of a traceback: an error repeats the address that it could not reach."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return hide(super().format(record))
+        return mask.hide(super().format(record))

@@ -57,7 +57,7 @@ def word(obj: Any, field: str) -> SafeString:
 @register.filter
 def masked(text: str) -> str:
     """An address or a command of a manifest, without the passwords in it."""
-    return mask.Masker([])(text)
+    return mask.hide(text)
 
 
 # --- times and sizes ------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def masked(subject: Run | System, said: str) -> str:
     try:
         hide = masker_of(subject.manifest)
     except (ToolError, OSError):  # its secrets cannot be read: what looks like one is hidden all the same
-        hide = mask.Masker([])
+        hide = mask.hide
     return hide(said)
 
 
@@ -61,7 +61,7 @@ class Heartbeat:
         self.renewed = time.monotonic()
         self.step = 0
         self.undoing = False
-        self.stream = mask.Stream(mask.Masker([]))
+        self.stream = mask.Stream(mask.hide)
         self.pending: list[str] = []
         self.kept = self.dropped = 0
         self.last = self.unmasked = ""

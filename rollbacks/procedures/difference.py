@@ -20,9 +20,8 @@ def packages(live: str, wanted: str) -> list[dict[str, str]]:
     before, after = pins(live), pins(wanted)
     full = all(spec.startswith("==") for spec in after.values()) and len(after) >= len(before) / 2
     names = sorted({*after, *(before if full else ())})
-    hide = mask.Masker([])  # an address may hold a password
-    rows = [
-        {"name": name, "from": hide(shown(before.get(name, ""))), "to": hide(shown(after.get(name, "")))}
+    rows = [  # an address may hold a password
+        {"name": name, "from": mask.hide(shown(before.get(name, ""))), "to": mask.hide(shown(after.get(name, "")))}
         for name in names
     ]
     return [row for row in rows if row["from"] != row["to"]]
@@ -72,12 +71,11 @@ def value(key: str, values: dict[str, Any]) -> str:
     if key not in values:
         return ""
     shown = json.dumps(values[key], ensure_ascii=False, default=str)
-    return HIDDEN if mask.looks_secret(key) else mask.Masker([])(shown)
+    return HIDDEN if mask.looks_secret(key) else mask.hide(shown)
 
 
 def lines(name: str, live: bytes, wanted: bytes) -> list[dict[str, str]]:
-    masked = mask.Masker([])
-    before, after = (masked(each.decode(errors="replace")).splitlines() for each in (live, wanted))
+    before, after = (mask.hide(each.decode(errors="replace")).splitlines() for each in (live, wanted))
     changed = [line for line in difflib.unified_diff(before, after, n=0, lineterm="") if line[:1] in "+-"][2:200]
     return [
         {"file": name, "key": "", "from": line[1:] if line[0] == "-" else "", "to": line[1:] if line[0] == "+" else ""}

@@ -43,7 +43,6 @@ KEYS: dict[str, tuple[str, ...]] = {
     "health": ("url", "watch_minutes"),
     "retention": ("last", "daily", "weekly", "monthly"),
 }
-hide = mask.Masker([])
 MOST_KEPT = 1000  # restore points of one sort
 KINDS: dict[type, str] = {
     str: "text in quotes",
@@ -239,8 +238,8 @@ class Reader:
             self.wrong(
                 "service",
                 "url",
-                f"{hide(url)!r}: supervisor needs its url, like unix:///run/supervisor.sock or http://… (in a password "
-                "write / as %2F and @ as %40)",
+                f"{mask.hide(url)!r}: supervisor needs its url, like unix:///run/supervisor.sock or http://… (in a "
+                "password write / as %2F and @ as %40)",
             )
         return Service(manager, unit, url)
 
@@ -256,7 +255,7 @@ class Reader:
     def health_url(self) -> str:
         url: str = self.value("health", "url", str, "")
         if url and not web_url(url):
-            self.wrong("health", "url", f"{hide(url)!r} has to start with http:// or https:// and name a host")
+            self.wrong("health", "url", f"{mask.hide(url)!r} has to start with http:// or https:// and name a host")
         return url
 
     def watch_minutes(self) -> float:
@@ -361,7 +360,7 @@ def shown(text: str) -> str:
 def shown_line(line: str) -> str:
     """The names of the files that hold secrets are none themselves."""
     key = found[0] if (found := re.match(r"""\s*["']?secrets["']?\s*=\s*""", line)) else ""
-    return key + hide(line.removeprefix(key))
+    return key + mask.hide(line.removeprefix(key))
 
 
 def supervisor_url(url: str) -> bool:

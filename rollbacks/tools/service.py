@@ -21,7 +21,6 @@ from xmlrpc.client import Error, Fault, ProtocolError, ServerProxy, Transport
 from rollbacks.tools import ToolError, command, mask, probe
 from rollbacks.tools.manifest import Service
 
-hide = mask.Masker([])
 POLL = 0.005  # seconds between two looks at a service that is about to stop or start
 COPY = 1.0  # seconds that supervisor may take from its own copy to the program
 PATIENCE = 10.0  # seconds for one answer of a service manager
@@ -271,8 +270,8 @@ def in_words(supervisor: Supervisor) -> Iterator[None]:
         # a refusal repeats the password, without the scheme by which a mask would know it
         why = f"{error.errcode} {error.errmsg}" if isinstance(error, ProtocolError) else error
         raise ServiceError(
-            f"Supervisor cannot be reached at {hide(supervisor.url)}: {why}. Nothing was started or stopped by this. "
-            f"Start supervisord, or see who else may ask it: {supervisor.by_hand('status')}"
+            f"Supervisor cannot be reached at {mask.hide(supervisor.url)}: {why}. Nothing was started or stopped by "
+            f"this. Start supervisord, or see who else may ask it: {supervisor.by_hand('status')}"
         ) from error
 
 
