@@ -119,7 +119,7 @@ def backlogs() -> list[Backlog]:
     return found
 
 
-def arrivals(incident_pk: int) -> dict[str, int]:
+def deliveries(incident_pk: int) -> dict[str, int]:
     """How many messages of an incident are in each state, for its page."""
     copies = Notification.objects.filter(message__incident=incident_pk).exclude(way=Way.BROWSER)
     return dict(copies.order_by("state").values_list("state").annotate(Count("pk")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -183,11 +183,11 @@ def verify_contact(pk: int, *, by: Person) -> EmergencyContact:
     """Somebody has tried it: it answers. Raises NotAllowed."""
     check(MAY_VERIFY, by, "verify a contact")
     contact = EmergencyContact.objects.select_for_update(of=("self",)).get(pk=pk)
-    contact.verified_on = today()
-    contact.save()
-    record(contact, "verify", by=by)
+    verified(contact, by)
     return contact
 
 
-def today() -> date:
-    return timezone.localdate()
+def verified(contact: EmergencyContact, by: Person, note: str = "") -> None:
+    contact.verified_on = timezone.localdate()
+    contact.save()
+    record(contact, "verify", by=by, note=note)

@@ -13,7 +13,7 @@ from django.db.models import QuerySet, prefetch_related_objects
 from django.urls import reverse
 from django.utils import timezone
 
-from incidents import notify
+from incidents import duty, notify
 from incidents.actions import check
 from incidents.escalation import contacts, reachable
 from incidents.models import Channel, EmergencyContact, Event, Notification, Preference
@@ -107,7 +107,5 @@ def confirm(token: str, *, by: User) -> Notification:
         channel.save()
         record(channel, "confirm", by=by)
     for contact in EmergencyContact.objects.filter(person=by):
-        contact.verified_on = timezone.localdate()
-        contact.save()
-        record(contact, "verify", by=by, note=f"reached by {asked.by_way}")
+        duty.verified(contact, by, f"reached by {asked.by_way}")
     return asked

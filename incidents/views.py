@@ -65,6 +65,12 @@ def person(request: HttpRequest) -> User:
     return request.user
 
 
+def bearer(request: HttpRequest) -> str:
+    """The token that a tool shows in its header; "" when there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 
@@ -152,7 +158,7 @@ def show(
         "postmortem": PostMortem.objects.filter(incident=incident).first(),
         "waivable": incident.severity in postmortems.WAIVABLE,
         "why_not_waive": postmortems.why_not_waive(incident, by),
-        "arrivals": auditor.arrivals(incident.pk),
+        "deliveries": auditor.deliveries(incident.pk),
         "watches": duty.watches(),
         "escalates": escalation.next_level(escalation.of_incident(incident)) if incident.is_late else None,
     }
@@ -344,11 +350,7 @@ def bell(request: HttpRequest) -> dict[str, Any]:
     if user is None or not user.is_authenticated:
         return {}
     news = Notification.objects.filter(person=user, way=Way.BROWSER, state=DeliveryState.SENT, read_at=None)
-    return {"unread": lazy_count(news), "backlogs": SimpleLazyObject(auditor.backlogs)}
-
-
-def lazy_count(rows: QuerySet[Any]) -> Any:
-    return SimpleLazyObject(rows.count)
+    return {"unread": SimpleLazyObject(news.count), "backlogs": SimpleLazyObject(auditor.backlogs)}
 
 
 @require_GET

@@ -16,7 +16,7 @@ from incidents import duty, reach
 from incidents.calendars import BadCalendar, read, written
 from incidents.forms import CalendarForm, OverrideForm, SwapForm
 from incidents.models import EmergencyContact, Notification, Rotation
-from incidents.views import person
+from incidents.views import bearer, person
 from portal.ledger.moves import MoveRefused
 from portal.ledger.roles import called
 
@@ -115,9 +115,7 @@ def calendar(request: HttpRequest, token: str) -> HttpResponse:
 @require_GET
 def api(request: HttpRequest) -> JsonResponse:
     """For tools: with a person's private token in the header, or their session."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    known = request.user.is_authenticated or (scheme.lower() == "bearer" and duty.owner_of(token.strip()))
-    if not known:
+    if not request.user.is_authenticated and not duty.owner_of(bearer(request)):
         return JsonResponse({"error": "Send Authorization: Bearer <your private token>."}, status=401)
     return JsonResponse({"rotations": [said(each) for each in duty.watches()]})
 

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 from incidents import arriving
 from incidents.arrivals import PARSERS, NotUnderstood
 from incidents.models import Alert, Source
+from incidents.views import bearer
 from rollbacks import actions
 
 LIMIT = 1024 * 1024  # bytes of a message
@@ -62,11 +63,6 @@ def let_in(source: Source | None, token: str, address: str) -> Source:
     if arriving.knock(f"{source.pk} {address}") > arriving.A_MINUTE:
         raise Refused(429, f"More than {arriving.A_MINUTE} messages in a minute. Wait a minute.")
     return source
-
-
-def bearer(request: HttpRequest) -> str:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def payload(request: HttpRequest) -> dict[str, Any]:

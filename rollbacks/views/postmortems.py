@@ -40,7 +40,7 @@ def show(request: HttpRequest, found: PostMortem, typed: dict[int, str] | None =
     """The page; `typed` holds what could not be saved, by section."""
     by: Any = request.user
     may_write = found.state == PostMortemState.DRAFT and not MAY_NOTE.why_not(found, by)
-    blocks = facts(found.incident, public=found.audience == PostMortem.Audience.PUBLIC)
+    blocks = facts_of(found)
     sections = []
     for section in found.sections.select_related("saved_by"):
         shown: dict[str, Any] = {"section": section, "facts": [each for each in blocks if each.section == section.key]}
