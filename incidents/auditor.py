@@ -22,6 +22,10 @@ LOOKS_BACK = timedelta(hours=1)
 PATIENCE = timedelta(seconds=60)  # for which something due may wait
 SILENT = timedelta(minutes=5)  # without an audit: then the auditor itself is down
 SHOWN = 20
+NOT_TAKEN = {
+    Way.EMAIL: "the mail server does not take them",
+    Way.APPRISE: "the services do not take them",
+}
 
 
 def audit() -> Audit:
@@ -103,19 +107,20 @@ def backlogs() -> list[Backlog]:
     """What waits because the mail server or a service does not answer, or because no worker takes it on."""
     now = timezone.now()
     waiting = Notification.objects.filter(state__in=WAITING).exclude(way=Way.BROWSER)
+    untouched = Q(tries=0, due_at__lt=now - PATIENCE / 2)
+    failing = {way: Q(way=way, tries__gt=0) for way in NOT_TAKEN}
+    seen = waiting.aggregate(  # one question: every page asks it
+        untouched=Count("pk", filter=untouched),
+        since=Min("due_at", filter=untouched),
+        **{way: Count("pk", filter=rows) for way, rows in failing.items()},
+    )
     found = []
-    untouched = waiting.filter(tries=0, due_at__lt=now - PATIENCE / 2)
-    if count := untouched.count():
-        since = untouched.aggregate(at=Min("due_at"))["at"]
-        found.append(Backlog(count, "nobody takes them on: the broker or the notifier is down", since))
-    for way, name in (
-        (Way.EMAIL, "the mail server does not take them"),
-        (Way.APPRISE, "the services do not take them"),
-    ):
-        failing = waiting.filter(way=way, tries__gt=0)
-        if count := failing.count():
-            tried = Attempt.objects.filter(notification__in=failing).exclude(ended_at=None)
-            found.append(Backlog(count, name, tried.aggregate(at=Min("began_at"))["at"]))
+    if count := seen["untouched"]:
+        found.append(Backlog(count, "nobody takes them on: the broker or the notifier is down", seen["since"]))
+    for way, why in NOT_TAKEN.items():
+        if count := seen[way]:
+            tried = Attempt.objects.filter(notification__in=waiting.filter(failing[way])).exclude(ended_at=None)
+            found.append(Backlog(count, why, tried.aggregate(at=Min("began_at"))["at"]))
     return found
 
 
