@@ -56,12 +56,12 @@ def deliver(most: int = 2000) -> int:
                 under_way[pool.submit(send, claim.letter)] = claim
             if not under_way:
                 return claimed
-            settle(under_way)
+            collect(under_way)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def settle(under_way: dict[Future[None], Claim]) -> None:
+def collect(under_way: dict[Future[None], Claim]) -> None:
     """Wait for the next that ends, and write down what ended. One past its time counts as failed, whatever it does."""
     done, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
     for future in done:

@@ -12,6 +12,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -120,8 +121,14 @@ def no_file(manifest: Manifest, name: str) -> str:
 
 
 def committed(manifest: Manifest, made: HandMade, name: str) -> str:
-    known = git.show(manifest.root, made.commit, name) is not None
+    known = is_committed(manifest.root, made.commit, name)
     return f"{name} is as the commit has it" if known else f"the commit does not have {name}"
+
+
+@lru_cache(maxsize=4096)
+def is_committed(root: Path, commit: str, name: str) -> bool:
+    """Kept: what a commit holds never changes, and a worker looks at its systems every few seconds."""
+    return git.show(root, commit, name) is not None
 
 
 def backup_of(manifest: Manifest, name: str) -> Path:

@@ -98,7 +98,7 @@ def seal(manifest: Manifest, tag: str, commit: str, into: Path, about: Facts | N
     return described_point(manifest, tag)
 
 
-def settle(manifest: Manifest) -> None:
+def sync(manifest: Manifest) -> None:
     """What was made or taken away in checkout and backups (often another file system) is so after a power cut too."""
     for each in (manifest.root, manifest.backups):
         if each.exists():
@@ -246,7 +246,7 @@ def tag_state(context: Context) -> Facts:
 def untag(context: Context) -> None:
     """The last that is taken back."""
     git.delete_tag(context.root, context.goal["tag"])
-    settle(context.manifest)
+    sync(context.manifest)
 
 
 def take_files(context: Context) -> Facts:

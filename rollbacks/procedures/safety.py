@@ -124,7 +124,7 @@ def undo(context: Context) -> None:
     if backup.part(manifest, tag).exists():
         shutil.rmtree(backup.part(manifest, tag))
     git.delete_tag(manifest.root, tag)
-    backup.settle(manifest)
+    backup.sync(manifest)
 
 
 SAFETY = Step("safety", "Safety point: keep the state as found", apply, verify=verify, undo=undo)
