@@ -46,7 +46,8 @@ from rollbacks.models import (
     decide,
 )
 from rollbacks.models.log_entry import UNKNOWN
-from rollbacks.procedures import ROLLBACKS, adopt
+from rollbacks.procedures import adopt
+from rollbacks.procedures.known import ROLLBACKS
 from rollbacks.runner import follow_up, tell
 from rollbacks.tasks import hint, refresh_soon, tend_soon, verify_soon
 from rollbacks.tools import ToolError, manifest

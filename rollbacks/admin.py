@@ -29,7 +29,7 @@ from rollbacks.models import (
     Step,
     System,
 )
-from rollbacks.procedures import PROCEDURES
+from rollbacks.procedures.known import PROCEDURES
 from rollbacks.tools import manifest
 
 

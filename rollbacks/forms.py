@@ -13,7 +13,7 @@ from incidents.models import OPEN, Incident, Scope, Severity
 from portal.ledger.moves import MoveRefused
 from rollbacks.models import RestorePoint, RestorePointState, RollbackLogEntry, System
 from rollbacks.models.matrix import PROCEDURES as NAMES
-from rollbacks.procedures import ROLLBACKS
+from rollbacks.procedures.known import ROLLBACKS
 from rollbacks.tools import manifest
 
 

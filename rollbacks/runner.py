@@ -49,8 +49,9 @@ from rollbacks.models import (
     StepState,
     System,
 )
-from rollbacks.procedures import PROCEDURES, base, planning
+from rollbacks.procedures import base, planning
 from rollbacks.procedures.inspection import inspect
+from rollbacks.procedures.known import PROCEDURES
 from rollbacks.tools import ToolError, command, fence, guard, probe, prober
 
 log = logging.getLogger(__name__)

@@ -318,7 +318,7 @@ GOOD = [
     (goes_up, "portal/views.py", "from rollbacks.views import log\nfrom portal.ledger.models import record"),
     (goes_up, "rollbacks/procedures/switch.py", "import rollbacks\nfrom rollbacks.procedures import base"),
     (knows_django, "rollbacks/runner.py", "from django.db import transaction"),
-    (knows_django, "rollbacks/tools/git.py", "from git import Repo\nfrom rollbacks.tools import files"),
+    (knows_django, "rollbacks/tools/blob.py", "from git import Repo\nfrom rollbacks.tools import files"),
     (imports_late, "portal/views.py", "import os\ndef f(): return os.getcwd()"),
     (signals, "rollbacks/tasks.py", "from celery.signals import worker_ready\nimport signal"),
     (overrides_saving, "portal/accounts.py", "class F(ResetPasswordForm):\n    def save(self): ..."),

@@ -20,7 +20,7 @@ from rollbacks.procedures import artifacts, backup
 from rollbacks.procedures.backup import FREEZE
 from rollbacks.procedures.base import CannotPlan, Context, Facts, Plan, Procedure, Request, Step, StepFailed
 from rollbacks.procedures.preflight import PREFLIGHT
-from rollbacks.tools import archive, files, git, guard
+from rollbacks.tools import archive, blob, files, git, guard
 from rollbacks.tools.manifest import Manifest
 
 VERSION = "DEPLOYED_VERSION.txt"
@@ -128,7 +128,7 @@ def committed(manifest: Manifest, made: HandMade, name: str) -> str:
 @lru_cache(maxsize=4096)
 def is_committed(root: Path, commit: str, name: str) -> bool:
     """Kept: what a commit holds never changes, and a worker looks at its systems every few seconds."""
-    return git.show(root, commit, name) is not None
+    return blob.content(root, commit, name) is not None
 
 
 def backup_of(manifest: Manifest, name: str) -> Path:
@@ -174,7 +174,7 @@ def gather(context: Context) -> Facts:
 def take_config(context: Context, made: HandMade, name: str, into: Path) -> None:
     """The copy beside it, or (when there is none of that backup) what the commit says."""
     copy, target = backup_of(context.manifest, name), files.inside(into / "config", name)
-    committed = git.show(context.root, made.commit, name)
+    committed = blob.content(context.root, made.commit, name)
     files.make_folder(target.parent)
     if made.has(copy):
         files.copy(copy, target)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rollbacks.procedures import artifacts, backup
 from rollbacks.procedures.base import Context, Facts, Point, Step, StepFailed
-from rollbacks.tools import command, environment, files, git, store, syntax
+from rollbacks.tools import blob, command, environment, files, git, store, syntax
 from rollbacks.tools.manifest import Manifest
 
 COMMAND_SECONDS = 900.0  # a test command that hangs is ended after this
@@ -101,7 +101,7 @@ def wanted_file(manifest: Manifest, name: str, source: str, commit: str, point: 
     if source == "live":
         path = files.inside(manifest.root, name)
         return path.read_bytes() if path.is_file() else None
-    return git.show(manifest.root, commit, name)
+    return blob.content(manifest.root, commit, name)
 
 
 def check_config(name: str, content: bytes) -> str:
@@ -163,7 +163,7 @@ def requirements_of(manifest: Manifest, commit: str, point: Point | None) -> str
     where = backup.mirror(manifest) if backup.is_empty(manifest.root) else manifest.root
 
     def read(path: str) -> str | None:
-        content = git.show(where, commit, path) if where.is_dir() else None
+        content = blob.content(where, commit, path) if where.is_dir() else None
         return content.decode() if content is not None else None
 
     return environment.whole(

@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from git import Repo
-from git.exc import GitCommandError, ODBError
-
 from rollbacks.tools import ToolError, command, files, guard
 
 NAME = "Rollback portal"
@@ -259,16 +256,6 @@ def differs(root: Path, commit: str, *, only: Sequence[str] = (), ignoring: Sequ
 def numstat(said: str) -> dict[str, tuple[int, int]]:
     rows = [row.split("\t", 2) for row in said.split("\0") if row.count("\t") >= 2]
     return {path: (-1, -1) if added == "-" else (int(added), int(removed)) for added, removed, path in rows}
-
-
-def show(root: Path, commit: str, path: str) -> bytes | None:
-    """A file's content in a commit; None when it is not there."""
-    with Repo(root) as repo:  # closed: it keeps a git process for reading
-        try:
-            blob = repo.commit(commit).tree / path
-        except (KeyError, ValueError, GitCommandError, ODBError):
-            return None
-        return bytes(blob.data_stream.read()) if blob.type == "blob" else None
 
 
 def named(root: Path, commit: str, path: str) -> str:

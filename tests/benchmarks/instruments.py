@@ -14,7 +14,8 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from rollbacks import runner
-from rollbacks.procedures import PROCEDURES, base
+from rollbacks.procedures import base
+from rollbacks.procedures.known import PROCEDURES
 
 
 @dataclass(frozen=True)

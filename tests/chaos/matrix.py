@@ -17,7 +17,7 @@ from typing import Any
 from django.core.management import call_command
 
 from rollbacks.models import RestorePoint, Rollback, Run
-from rollbacks.procedures import PROCEDURES as KNOWN
+from rollbacks.procedures.known import PROCEDURES as KNOWN
 from tests.chaos.bed import PROCEDURES, Bed, Look
 from tests.chaos.worker import NEVER, Cut
 from tests.processes.driver import story

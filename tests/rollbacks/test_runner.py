@@ -25,7 +25,7 @@ from portal.ledger.models import record, rows_of
 from rollbacks import actions, runner, tasks
 from rollbacks.heartbeat import Heartbeat
 from rollbacks.models import HealthChange, RestorePoint, Rollback, Run, Step, StepOutput, System
-from rollbacks.procedures import PROCEDURES
+from rollbacks.procedures.known import PROCEDURES
 from rollbacks.tools import command, fence, files, git, guard, probe
 from tests.conftest import again, asked, manifest_text
 from tests.conftest import git as by_hand

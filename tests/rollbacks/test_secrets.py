@@ -25,7 +25,8 @@ from portal.ledger.models import Ledger, rows_of
 from rollbacks import actions, runner
 from rollbacks.heartbeat import masked
 from rollbacks.models import RestorePoint, Rollback, Step, StepOutput, System
-from rollbacks.procedures import PROCEDURES, backup, base
+from rollbacks.procedures import backup, base
+from rollbacks.procedures.known import PROCEDURES
 from rollbacks.tools import manifest, probe, prober, service
 from tests.conftest import again, asked, manifest_text
 from tests.conftest import git as by_hand

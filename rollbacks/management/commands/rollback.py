@@ -10,7 +10,7 @@ from rollbacks import actions, runner
 from rollbacks.actions import Unknown
 from rollbacks.management.acting import WRONG_WORDS, ActingCommand
 from rollbacks.models import Rollback, RollbackState, System
-from rollbacks.procedures import ROLLBACKS
+from rollbacks.procedures.known import ROLLBACKS
 
 SHOWN = 5  # restore points that are listed, as the guide's script does
 

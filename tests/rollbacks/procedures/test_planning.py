@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rollbacks.procedures import PROCEDURES, ROLLBACKS, backup, planning
+from rollbacks.procedures import backup, planning
 from rollbacks.procedures.base import CannotPlan, Context, Plan, Request
+from rollbacks.procedures.known import PROCEDURES, ROLLBACKS
 from rollbacks.tools import ToolError, git
 from rollbacks.tools.manifest import Manifest
 from tests.conftest import commit

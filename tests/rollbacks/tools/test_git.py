@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rollbacks.tools import git
+from rollbacks.tools import blob, git
 
 CONFIG = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -189,7 +189,7 @@ def test_an_option_is_never_taken_for_one(root: Path, tmp_path: Path) -> None:
         with pytest.raises((git.GitError, IndexError)):
             call()
     assert not (tmp_path / "pwned").exists()
-    assert git.show(root, evil, "app.py") is None
+    assert blob.content(root, evil, "app.py") is None
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -220,17 +220,17 @@ def test_changed_files(root: Path) -> None:
     assert git.changed_files(root, "main", "main") == []
 
 
-def test_show(root: Path) -> None:
+def test_a_file_in_a_commit(root: Path) -> None:
     (root / "link").symlink_to("app.py")
     run(root, "add", "--all")
     run(root, "commit", "--quiet", "--message", "Link")
-    assert git.show(root, "v1", "app.py") == b"version = 1\n"
+    assert blob.content(root, "v1", "app.py") == b"version = 1\n"
     for commit, path in [("v1", "only3.txt"), ("v1", "none/x"), ("f" * 40, "app.py"), ("nothing", "app.py")]:
-        assert git.show(root, commit, path) is None
+        assert blob.content(root, commit, path) is None
     write(root, "deep/x", "x")
     run(root, "add", "--all")
     run(root, "commit", "--quiet", "--message", "Deep")
-    assert git.show(root, "main", "deep") is None
+    assert blob.content(root, "main", "deep") is None
 
 
 def test_uncommitted(root: Path) -> None:
