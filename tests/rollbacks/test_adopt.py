@@ -12,7 +12,7 @@ from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused
 from rollbacks import actions, keeping, runner
 from rollbacks.models import RestorePoint, RestorePointState, System
-from rollbacks.procedures import ROLLBACKS
+from rollbacks.procedures.known import ROLLBACKS
 from rollbacks.tasks import look
 from tests.conftest import again, asked, git, manifest_text
 from tests.rollbacks.by_hand import NOTHING, by_hand, made_by
