@@ -38,6 +38,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     shown = {
         **code_facts(manifest, head, commit),
         **environment,
+        "uncommitted": [planning.file_facts(each) for each in changes],
         "configuration": planning.config_changes(manifest, wanted),
         "kept_configuration": [name for name, source in sources.items() if source == "live"],
     }
