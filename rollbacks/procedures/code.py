@@ -13,7 +13,7 @@ from rollbacks.procedures.safety import SAFETY
 from rollbacks.procedures.stage import ENVIRONMENT, TRY, WORKTREE
 from rollbacks.procedures.switch import SWITCH
 from rollbacks.procedures.verify import HEALTH, PROCESS, RECORD
-from rollbacks.tools import blob, files, git
+from rollbacks.tools import files, git
 from rollbacks.tools.manifest import Manifest
 
 STEPS = (PREFLIGHT, SAFETY, WORKTREE, ENVIRONMENT, TRY, SWITCH, PROCESS, HEALTH, RECORD)
@@ -56,7 +56,7 @@ def config_source(manifest: Manifest, request: Request, name: str, changed: set[
         kept = files.inside(backup.place(manifest, request.point.tag) / "config", name)
         if kept.is_file():
             return "point"
-    tracked = blob.content(manifest.root, "HEAD", name) is not None
+    tracked = git.named(manifest.root, "HEAD", name) != ""
     return "live" if name in changed or not tracked else "commit"
 
 

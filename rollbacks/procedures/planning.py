@@ -79,7 +79,7 @@ def complete(
     manifest: Manifest, head: git.Head, goal: Facts, steps: Sequence[Step], shown: Facts, point: Point | None = None
 ) -> Plan:
     """The plan for a system that stands: what a procedure moves (`goal`) and what people read (`shown`)."""
-    live = {
+    live: Facts = {
         "from": commit_facts(manifest, head.commit),
         "branch": head.branch,
         "lacks": backup.lacking(manifest, point) if point is not None else [],
