@@ -53,7 +53,7 @@ def fill(matrix: None, checkout: Path) -> Callable[[int], None]:
             for system, state in zip([*systems, *systems], states, strict=True):
                 rollback = asked(system, by, incident=incident)
                 if state == "completed":
-                    RollbackLogEntry.objects.create(rollback=rollback, outcome="succeeded", rollback_seconds=1.0)
+                    RollbackLogEntry.write(rollback, outcome="succeeded", rollback_seconds=1.0)
                 Rollback.objects.filter(pk=rollback.pk).update(state=state)
                 plan = Plan.objects.create(rollback=rollback, number=1, digest="a" * 64, body={"shown": {}})
                 Approval.objects.create(plan=plan, voter=by, vote="approve", roles="Tech Lead")
