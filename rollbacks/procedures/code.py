@@ -41,7 +41,7 @@ def plan(manifest: Manifest, request: Request) -> Plan:
         "configuration": planning.config_changes(manifest, wanted),
         "kept_configuration": [name for name, source in sources.items() if source == "live"],
     }
-    return planning.complete(manifest, head, goal, STEPS, shown, request.point)
+    return planning.complete(manifest, head, goal, STEPS, shown, request.point, changes=changes)
 
 
 def config_sources(manifest: Manifest, request: Request, changed: set[str]) -> dict[str, str]:

@@ -77,13 +77,23 @@ def check_point(manifest: Manifest, point: Point | None) -> None:
 
 
 def complete(
-    manifest: Manifest, head: git.Head, goal: Facts, steps: Sequence[Step], shown: Facts, point: Point | None = None
+    manifest: Manifest,
+    head: git.Head,
+    goal: Facts,
+    steps: Sequence[Step],
+    shown: Facts,
+    point: Point | None = None,
+    *,
+    changes: Sequence[git.FileChange] | None = None,
 ) -> Plan:
-    """The plan for a system that stands: what a procedure moves (`goal`) and what people read (`shown`)."""
+    """The plan for a system that stands: what a procedure moves (`goal`) and what people read (`shown`). `changes`: the
+    uncommitted files, where they are known already."""
+    if changes is None:
+        changes = git.uncommitted(manifest.root)
     live = {
         "from": commit_facts(manifest, head.commit),
         "branch": head.branch,
-        "uncommitted": [file_facts(each) for each in git.uncommitted(manifest.root)],
+        "uncommitted": [file_facts(each) for each in changes],
         "lacks": backup.lacking(manifest, point) if point is not None else [],
     }
     return plan(goal, found(manifest, head), steps, {**live, **shown}, point)

@@ -156,7 +156,9 @@ def has_commit(root: Path) -> bool:
 
 
 def git_path(root: Path, name: str) -> Path:
-    return root / git(root, "rev-parse", "--git-path", name)
+    """Where git keeps it. In a checkout of its own that needs no asking; a linked one shares some with another."""
+    own = root / ".git"
+    return own / name if own.is_dir() else root / git(root, "rev-parse", "--git-path", name)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -662,8 +664,7 @@ def mend(root: Path) -> None:
 def locks(root: Path) -> list[Path]:
     """Of the index, of HEAD and of each branch and tag: git does nothing with what has one."""
     names = ("index.lock", "HEAD.lock", "packed-refs.lock", "config.lock", "refs")
-    asked = git(root, "rev-parse", *(word for name in names for word in ("--git-path", name)))
-    *single, refs = (root / line for line in asked.splitlines())
+    *single, refs = (git_path(root, name) for name in names)
     return [path for path in (*single, *refs.rglob("*.lock")) if path.exists()]
 
 
