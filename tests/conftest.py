@@ -27,7 +27,6 @@ from rollbacks.models import Rollback, System
 
 settings.WHITENOISE_AUTOREFRESH = True  # else each test's client looks through all static files first
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one takes half a second each
-_teardown = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
 
 def protected_tables() -> list[str]:
@@ -55,13 +54,25 @@ def unprotected() -> Iterator[None]:
             protect(connection, table)
 
 
-def _past_the_triggers(test: Any) -> None:
-    """A test that commits is cleaned up by emptying all tables, which is what the triggers are against."""
-    with unprotected():
-        _teardown(test)
+def _empty_what_was_filled(test: TransactionTestCase) -> None:
+    """A test that commits is cleaned up by emptying all tables, which is what the triggers are against. Django's flush
+    would empty those that are empty, too, and make every permission again: a fifth of such a test's time."""
+    kept = {"django_migrations", "django_content_type", "auth_permission"}
+    tables = [name for name in connection.introspection.django_table_names(only_existing=True) if name not in kept]
+    asked = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in tables)  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(asked)
+        filled = [name for (name,) in cursor.fetchall()]
+    with unprotected(), connection.constraint_checks_disabled(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET session_replication_role = replica")
+        for name in filled:
+            cursor.execute(f"DELETE FROM {name}")  # noqa: S608
+        if connection.vendor == "postgresql":
+            cursor.execute("RESET session_replication_role")
 
 
-TransactionTestCase._fixture_teardown = _past_the_triggers  # type: ignore[attr-defined]
+TransactionTestCase._fixture_teardown = _empty_what_was_filled  # type: ignore[attr-defined]
 
 
 @pytest.fixture

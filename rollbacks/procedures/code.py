@@ -13,7 +13,7 @@ from rollbacks.procedures.safety import SAFETY
 from rollbacks.procedures.stage import ENVIRONMENT, TRY, WORKTREE
 from rollbacks.procedures.switch import SWITCH
 from rollbacks.procedures.verify import HEALTH, PROCESS, RECORD
-from rollbacks.tools import blob, files, git
+from rollbacks.tools import files, git
 from rollbacks.tools.manifest import Manifest
 
 STEPS = (PREFLIGHT, SAFETY, WORKTREE, ENVIRONMENT, TRY, SWITCH, PROCESS, HEALTH, RECORD)
@@ -38,10 +38,11 @@ def plan(manifest: Manifest, request: Request) -> Plan:
     shown = {
         **code_facts(manifest, head, commit),
         **environment,
+        "uncommitted": [planning.file_facts(each) for each in changes],
         "configuration": planning.config_changes(manifest, wanted),
         "kept_configuration": [name for name, source in sources.items() if source == "live"],
     }
-    return planning.complete(manifest, head, goal, STEPS, shown, request.point, changes=changes)
+    return planning.complete(manifest, head, goal, STEPS, shown, request.point)
 
 
 def config_sources(manifest: Manifest, request: Request, changed: set[str]) -> dict[str, str]:
@@ -55,7 +56,7 @@ def config_source(manifest: Manifest, request: Request, name: str, changed: set[
         kept = files.inside(backup.place(manifest, request.point.tag) / "config", name)
         if kept.is_file():
             return "point"
-    tracked = blob.content(manifest.root, "HEAD", name) is not None
+    tracked = git.named(manifest.root, "HEAD", name) != ""
     return "live" if name in changed or not tracked else "commit"
 
 

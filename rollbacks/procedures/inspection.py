@@ -14,8 +14,7 @@ def inspect(manifest: Manifest) -> Facts:
     """{"commit", "branch", "log": [...], "uncommitted", "packages", "free", "hand_made": [...]}, or {"problem"} in
     words."""
     try:
-        git.check_checkout(manifest.root)
-        head = git.head(manifest.root)
+        head = git.check_checkout(manifest.root)
         tags = git.tags(manifest.root, "*")
         releases: dict[str, list[str]] = {}
         for name, commit, _ in tags:

@@ -58,10 +58,9 @@ def guarded(make: Planner) -> Planner:
 
 def look(manifest: Manifest, request: Request) -> git.Head:
     """Where the checkout is, once it and the restore point are known to be sound. Raises ToolError."""
-    git.check_checkout(manifest.root)
+    head = git.check_checkout(manifest.root)
     hide_own(manifest)
     check_point(manifest, request.point)
-    head = git.head(manifest.root)
     for commit in (head.commit, git.resolve(manifest.root, request.target)):
         if modules := git.submodules(manifest.root, commit):
             raise CannotPlan(
@@ -77,25 +76,16 @@ def check_point(manifest: Manifest, point: Point | None) -> None:
 
 
 def complete(
-    manifest: Manifest,
-    head: git.Head,
-    goal: Facts,
-    steps: Sequence[Step],
-    shown: Facts,
-    point: Point | None = None,
-    *,
-    changes: Sequence[git.FileChange] | None = None,
+    manifest: Manifest, head: git.Head, goal: Facts, steps: Sequence[Step], shown: Facts, point: Point | None = None
 ) -> Plan:
-    """The plan for a system that stands: what a procedure moves (`goal`) and what people read (`shown`). `changes`: the
-    uncommitted files, where they are known already."""
-    if changes is None:
-        changes = git.uncommitted(manifest.root)
-    live = {
+    """The plan for a system that stands: what a procedure moves (`goal`) and what people read (`shown`)."""
+    live: Facts = {
         "from": commit_facts(manifest, head.commit),
         "branch": head.branch,
-        "uncommitted": [file_facts(each) for each in changes],
         "lacks": backup.lacking(manifest, point) if point is not None else [],
     }
+    if "uncommitted" not in shown:
+        live["uncommitted"] = [file_facts(each) for each in git.uncommitted(manifest.root)]
     return plan(goal, found(manifest, head), steps, {**live, **shown}, point)
 
 
@@ -115,7 +105,7 @@ def found(manifest: Manifest, head: git.Head) -> Facts:
         "manifest": files.digest(manifest.text),
         "commit": head.commit,
         "branch": head.branch,
-        "tree": git.tree_state(manifest.root, manifest.unwatched),
+        "tree": git.tree_state(manifest.root, manifest.unwatched, at=head),
         "packages": files.digest(environment.freeze(manifest.live_environment)),
         "environment": {"kind": live.kind, "target": live.target},
         "configuration": {name: files.sha256(path) if path.is_file() else "" for name, path in paths.items()},

@@ -47,7 +47,7 @@ def apply(context: Context) -> Facts:
         "commit": head.commit,
         "branch": head.branch,
         "snapshot": snapshot,
-        "tree": git.tree_state(manifest.root, manifest.unwatched),
+        "tree": git.tree_state(manifest.root, manifest.unwatched, at=head),
         "environment": {"kind": live.kind, "target": live.target},
         "config": config_hashes(context),
         "running": status.running,

@@ -149,7 +149,7 @@ def standing(context: Context) -> Facts:
     return {
         "the commit": head.commit,
         "the branch": head.branch,
-        "tracked files": git.tree_state(context.root, context.manifest.unwatched, tracked=True),
+        "tracked files": git.tree_state(context.root, context.manifest.unwatched, tracked=True, at=head),
         "the environment": [live.kind, live.target],
         "configuration": safety.config_hashes(context),
     }

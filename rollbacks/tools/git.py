@@ -107,25 +107,26 @@ def no_checkout(root: Path) -> str:
 UNFINISHED = (("MERGE_HEAD", "merge"), ("rebase-merge", "rebase"), ("rebase-apply", "rebase"))
 
 
-def check_checkout(root: Path) -> None:
-    """Raises GitError, with what to do, unless root is the top of a checkout with a commit, and at rest."""
+def check_checkout(root: Path) -> Head:
+    """Where it is. Raises GitError, with what to do, unless root is a checkout's top, has a commit and is at rest."""
     if not root.is_dir():
         raise GitError(f"{root} does not exist. Clone the system there, or correct “root” in its manifest.")
     check_owner(root)
-    marks = [word for name, _ in UNFINISHED for word in ("--git-path", name)]
-    inside, *places = git(root, "rev-parse", "--is-inside-work-tree", *marks).splitlines()  # one process for all
+    asked = ["--is-inside-work-tree", "--show-cdup", "--revs-only", "HEAD", "--symbolic-full-name", "HEAD"]
+    inside, *said = git(root, "rev-parse", *asked).split("\n")  # one process for all
     if inside != "true":
         raise GitError(f"{root} is a bare repository. “root” in the manifest has to be a checkout.")
-    top = Path(git(root, "rev-parse", "--show-toplevel"))
-    if top.resolve() != root.resolve():
+    if said[0]:
+        top = git(root, "rev-parse", "--show-toplevel")
         raise GitError(f"{root} is inside the checkout {top}. Name the top of it: correct “root” in its manifest.")
-    if not has_commit(root):
+    if len(said) < 3:
         raise GitError(f"{root} has no commit yet: there is nothing to go back to.")
-    for place, (_, word) in zip(places, UNFINISHED, strict=True):
-        if (root / place).exists():
+    for name, word in UNFINISHED:
+        if git_path(root, name).exists():
             raise GitError(
                 f"{root} is in the middle of a {word}. Finish it or `git {word} --abort` it, then try again."
             )
+    return named_head(*said[1:])
 
 
 def check_owner(root: Path) -> None:
@@ -147,16 +148,8 @@ def user_name(number: int) -> str:
         return f"user {number}"
 
 
-def has_commit(root: Path) -> bool:
-    try:
-        git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    except GitError:
-        return False
-    return True
-
-
 def git_path(root: Path, name: str) -> Path:
-    """Where git keeps it. In a checkout of its own that needs no asking; a linked one shares some with another."""
+    """git is asked only where it may say something else: in a work tree, whose .git is a file."""
     own = root / ".git"
     return own / name if own.is_dir() else root / git(root, "rev-parse", "--git-path", name)
 
@@ -165,7 +158,10 @@ def git_path(root: Path, name: str) -> Path:
 
 
 def head(root: Path) -> Head:
-    commit, name = git(root, "rev-parse", "HEAD", "--symbolic-full-name", "HEAD").splitlines()
+    return named_head(*git(root, "rev-parse", "HEAD", "--symbolic-full-name", "HEAD").splitlines())
+
+
+def named_head(commit: str, name: str) -> Head:
     return Head(commit, name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else "")
 
 
@@ -216,12 +212,7 @@ def between(root: Path, old: str, new: str) -> list[Commit]:
 
 def changed_files(root: Path, old: str, new: str, paths: Sequence[str] = ()) -> list[FileChange]:
     """What differs from `old` to `new`, by path; only below `paths` when some are given."""
-    diff = ["diff", "--no-renames", "-z"]
-    between = ["--end-of-options", old, new, "--", *literal(paths)]
-    kinds = git(root, *diff, "--name-status", *between).split("\0")
-    counts = numstat(git(root, *diff, "--numstat", *between))
-    pairs = zip(kinds[::2], kinds[1::2], strict=False)
-    return [FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1))) for kind, path in pairs if path]
+    return changes(git(root, *COMPARED, "--end-of-options", old, new, "--", *literal(paths)))
 
 
 def names_changed(root: Path, old: str, new: str) -> list[str]:
@@ -255,9 +246,20 @@ def differs(root: Path, commit: str, *, only: Sequence[str] = (), ignoring: Sequ
         return bool(git(root, *diff, *wanted, *left_out, env=env))
 
 
-def numstat(said: str) -> dict[str, tuple[int, int]]:
-    rows = [row.split("\t", 2) for row in said.split("\0") if row.count("\t") >= 2]
-    return {path: (-1, -1) if added == "-" else (int(added), int(removed)) for added, removed, path in rows}
+COMPARED = ["diff", "--no-renames", "--raw", "--numstat", "-z"]
+
+
+def changes(said: str) -> list[FileChange]:
+    """What a comparison said: pairs of modes and a path, then the lines of each path."""
+    words = said.split("\0")[:-1]
+    first = next((number for number in range(0, len(words), 2) if not words[number].startswith(":")), len(words))
+    counts = {}
+    for row in words[first:]:
+        added, removed, path = row.split("\t", 2)
+        counts[path] = (-1, -1) if added == "-" else (int(added), int(removed))
+    pairs = zip(words[:first:2], words[1:first:2], strict=True)
+    kinds = {path: modes.split()[-1][:1] for modes, path in pairs}
+    return [FileChange(path, KINDS.get(kind, kind), *counts.get(path, (-1, -1))) for path, kind in kinds.items()]
 
 
 def named(root: Path, commit: str, path: str) -> str:
@@ -272,25 +274,19 @@ def named(root: Path, commit: str, path: str) -> str:
 def uncommitted(root: Path) -> list[FileChange]:
     """Tracked files that differ from HEAD (staged or not), and untracked ones that are not ignored."""
     with spare_index(root) as env:
-        said = git(root, "diff", "--no-renames", "--name-status", "-z", "HEAD", "--", env=env).split("\0")
-        counts = numstat(git(root, "diff", "--no-renames", "--numstat", "-z", "HEAD", "--", env=env))
-    changed = [
-        FileChange(path, KINDS.get(kind[:1], kind), *counts.get(path, (-1, -1)))
-        for kind, path in zip(said[::2], said[1::2], strict=False)
-        if path
-    ]
+        changed = changes(git(root, *COMPARED, "HEAD", "--", env=env))
     return changed + [FileChange(path, "untracked") for path in untracked(root)]
 
 
-def tree_state(root: Path, ignoring: Sequence[str] = (), *, tracked: bool = False) -> str:
+def tree_state(root: Path, ignoring: Sequence[str] = (), *, tracked: bool = False, at: Head | None = None) -> str:
     """sha256 over HEAD, branch, and content and mode of every tracked, or untracked and not ignored, file.
 
-    `tracked`: of tracked files only.
+    `tracked`: of tracked files only. `at`: HEAD, when it was read just now.
     """
-    now = head(root)
     with spare_index(root) as env:
         add_all(root, env, ignoring, "--update" if tracked else "--all")
         tree = git(root, "write-tree", env=env)
+    now = at or head(root)
     return hashlib.sha256(f"{now.commit} {now.branch} {tree}".encode()).hexdigest()
 
 
@@ -387,7 +383,9 @@ def begin(root: Path) -> None:
     """A repository in an empty directory, on a commit that holds nothing. Doing it twice is fine."""
     if not (root / ".git").exists():
         git(root, "init", "--quiet")
-    if not has_commit(root):
+    try:
+        git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    except GitError:
         empty = git(root, "commit-tree", EMPTY_TREE, "-m", "Nothing stood here", env=IDENTITY)
         git(root, "update-ref", "--no-deref", "HEAD", empty)
 
@@ -663,9 +661,8 @@ def mend(root: Path) -> None:
 
 def locks(root: Path) -> list[Path]:
     """Of the index, of HEAD and of each branch and tag: git does nothing with what has one."""
-    names = ("index.lock", "HEAD.lock", "packed-refs.lock", "config.lock", "refs")
-    *single, refs = (git_path(root, name) for name in names)
-    return [path for path in (*single, *refs.rglob("*.lock")) if path.exists()]
+    single = (git_path(root, name) for name in ("index.lock", "HEAD.lock", "packed-refs.lock", "config.lock"))
+    return [path for path in (*single, *git_path(root, "refs").rglob("*.lock")) if path.exists()]
 
 
 def git_runs_in(root: Path) -> bool:

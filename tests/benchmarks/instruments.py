@@ -21,8 +21,8 @@ from rollbacks.procedures.known import PROCEDURES
 
 @dataclass(frozen=True)
 class Call:
-    """Of one function of a step: when it began and ended, also by the clock of the worker's own thread (which stands
-    still while others have the processor), how long it had queued for a processor; and its statements until then."""
+    """Of one function of a step: when it began and ended; until then and until its end the seconds that the worker was
+    at work and that it queued for a processor (see spent()); and its statements until then."""
 
     name: str
     began: float
@@ -36,8 +36,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Gap:
-    """Seconds between two steps: by the clock; the worker's thread at work; it, or the database's process that works
-    for it, ready to work and without a processor."""
+    """Seconds between two steps: by the clock; at work; ready to work and without a processor (see spent())."""
 
     seconds: float
     work: float
@@ -71,13 +70,14 @@ class Instruments:
 
     def clocked(self, name: str, act: Callable[[base.Context], Any]) -> Callable[[base.Context], Any]:
         def clocked(context: base.Context) -> Any:
-            began, worked_until, queued_until = time.perf_counter(), time.thread_time(), queued()
-            statements = self.statements["worker"]
+            began, (worked_until, queued_until), statements = time.perf_counter(), spent(), self.statements["worker"]
             try:
                 return act(context)
             finally:
-                ended, worked_on = time.perf_counter(), time.thread_time()
-                self.calls.append(Call(name, began, ended, worked_until, worked_on, queued_until, queued(), statements))
+                ended, (worked_on, queued_on) = time.perf_counter(), spent()
+                self.calls.append(
+                    Call(name, began, ended, worked_until, worked_on, queued_until, queued_on, statements)
+                )
 
         return clocked
 
@@ -116,11 +116,12 @@ class Instruments:
         return found
 
 
-def queued() -> float:
-    """Seconds that this thread has been ready to work until now, and had no processor; with those of the process that
-    PostgreSQL has for its connection. The kernel counts them (the second number in schedstat, nanoseconds)."""
+def spent() -> tuple[float, float]:
+    """Seconds that this thread has been at work, and that it was ready to work and had no processor; with those of the
+    process that PostgreSQL has for its connection. The kernel counts them (schedstat, nanoseconds)."""
     places = [Path("/proc/thread-self/schedstat")]
     connection = connections["default"]
     if connection.vendor == "postgresql" and connection.connection is not None:
         places.append(Path(f"/proc/{connection.connection.info.backend_pid}/schedstat"))
-    return sum(int(place.read_text().split()[1]) for place in places) / 1e9
+    counts = [place.read_text().split() for place in places]
+    return sum(int(work) for work, _, _ in counts) / 1e9, sum(int(queued) for _, queued, _ in counts) / 1e9
