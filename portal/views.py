@@ -31,6 +31,7 @@ WATCH_SECONDS = 10  # between two looks of an open page at the chart of a watch
 LOOKER = ThreadPoolExecutor(1, "looker")  # one thread and one database connection, however many pages are open
 STREAM_SECONDS = 600.0  # then the page connects again, and is asked again who it is
 SYSTEMS_SHOWN = 15  # on the overview; all of them have a page
+ROLLBACKS_SHOWN = 20  # of those under way: the page of all systems names each one's
 UNDER_WAY = [RollbackState.APPROVED, RollbackState.RUNNING, RollbackState.REVERTING, RollbackState.MONITORING]
 
 
@@ -40,6 +41,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     rollbacks = Rollback.objects.select_related("system", "requested_by", "rule", "incident")
     asked = list(rollbacks.filter(state=RollbackState.AWAITING_APPROVAL))
     waiting = [each for each in asked if not actions.may_vote(each, person)]  # type: ignore[arg-type]
+    active = rollbacks.filter(state__in=UNDER_WAY)
     systems = System.objects.filter(retired=False)
     return render(
         request,
@@ -51,7 +53,8 @@ def overview(request: HttpRequest) -> HttpResponse:
             "waiting": waiting,
             "others_waiting": [each for each in asked if each not in waiting],
             "held": rollbacks.filter(state=RollbackState.HELD),
-            "active": rollbacks.filter(state__in=UNDER_WAY),
+            "active": list(active[:ROLLBACKS_SHOWN]),
+            "active_count": active.count(),
             "reviews": Review.objects.filter(reviewed_at=None).select_related("opened_by", "incident")[:20],
             "systems": list(with_latest(systems)[:SYSTEMS_SHOWN]),
             "systems_count": systems.count(),

@@ -173,7 +173,7 @@ class Heartbeat:
         try:
             with transaction.atomic():
                 ours = Run.objects.select_for_update(of=("self",), no_key=True).filter(pk=self.run, token=self.token)
-                if ours.first() is not None:
+                if ours.order_by().values_list("pk").first() is not None:
                     StepOutput.objects.create(step_id=step, text=text)
         except Exception:
             with self.lock:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -117,8 +117,8 @@ def held(mine: Claim) -> Iterator[Run]:
     """A transaction on the run's row. Raises Lost when the token is no longer ours; then nothing is written."""
     with transaction.atomic():
         take_turn()
-        run = Run.objects.select_for_update(of=("self",)).select_related("system").filter(pk=mine.run, token=mine.token)
-        row = run.first()
+        runs = Run.objects.select_for_update(of=("self",)).select_related("rollback").order_by()
+        row = runs.filter(pk=mine.run, token=mine.token).first()
         if row is None:
             raise Lost
         yield row
@@ -354,7 +354,7 @@ def prober_file(run: Run) -> Path:
     return run.manifest.state_dir / "probes" / f"{safety_tag(run)}.jsonl"
 
 
-def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
+def context_for(mine: Claim, run: Run, heart: Heartbeat, steps: Iterable[Step]) -> base.Context:
     rollback, point = run.rollback, run.restore_point
     if rollback is not None:
         plan = rollback.plan_now
@@ -373,7 +373,7 @@ def context_for(mine: Claim, run: Run, heart: Heartbeat) -> base.Context:
         safety_tag=safety_tag(run),
         say=heart.say,
         stopped=heart.stopped,
-        facts={step.name: step.facts for step in run.steps.all() if step.facts or step.state == StepState.DONE},
+        facts={step.name: step.facts for step in steps if step.facts or step.state == StepState.DONE},
     )
 
 
@@ -399,20 +399,22 @@ def subject_of(run: Run) -> Rollback | RestorePoint:
 def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     """Carry out the first step that is not done. False when all are."""
     with held(mine) as row:
-        if run.rollback_id and not Rollback.objects.filter(pk=run.rollback_id, state=RollbackState.RUNNING).exists():
+        if row.rollback is not None and row.rollback.state != RollbackState.RUNNING:
             return True  # aborted since we looked
-        step = row.steps.exclude(state=StepState.DONE).order_by("number").first()
+        steps = list(row.steps.all())
+        step = next((each for each in steps if each.state != StepState.DONE), None)
         if step is None:
             return False
         taken_over = step.state == StepState.RUNNING
         step.state, step.token, step.trouble = StepState.RUNNING, mine.token, ""
         step.started_at, step.ended_at = (step.started_at if taken_over else None) or timezone.now(), None
-        step.save()
+        step.save(update_fields=["state", "token", "trouble", "started_at", "ended_at"])
         if taken_over:
             record(subject_of(run), f"step {step.name} taken over", by=None, token=mine.token, worker=row.worker)
-    if trouble := endless(run, step):
+    if taken_over and (trouble := endless(run, step)):
         return step_ended(mine, run, step, trouble)
-    trouble = attempt(mine, run, step, heart, f"taken over by {row.worker} (token {mine.token})" if taken_over else "")
+    words = f"taken over by {row.worker} (token {mine.token})" if taken_over else ""
+    trouble = attempt(mine, run, step, heart, words, steps)
     if trouble and heart.lost.is_set():
         raise Lost  # it was we who stopped it, and another worker begins it again
     return step_ended(mine, run, step, trouble)
@@ -432,14 +434,14 @@ def endless(run: Run, step: Step) -> str:
     )
 
 
-def attempt(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: str) -> str:
+def attempt(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: str, steps: Iterable[Step]) -> str:
     """Bring a step to its end. "" or why that failed; what fails here is undone, and never left to the next worker."""
     try:
-        context = context_for(mine, run, heart)
+        context = context_for(mine, run, heart, steps)
         heart.attend(step.pk, context.manifest)
         if run.rollback is not None:
-            # The first step changes nothing: meanwhile the prober may come up.
-            heart.measure_with(context.manifest, prober_file(run), at_once=step.number > 1 or bool(taken_over))
+            # Until the switch the service is left alone: meanwhile the prober may come up.
+            heart.measure_with(context.manifest, prober_file(run), at_once=step.outage or bool(taken_over))
         if taken_over:
             heart.say(f"— {taken_over} —\n")
         step.facts = reach(procedure_of(run).step(step.name), context, bool(taken_over))
@@ -480,7 +482,7 @@ def step_ended(mine: Claim, run: Run, step: Step, trouble: str) -> bool:
     with held(mine):
         step.state = StepState.FAILED if trouble else StepState.DONE
         step.trouble, step.ended_at = trouble, timezone.now()
-        step.save()
+        step.save(update_fields=["state", "trouble", "ended_at", "facts"])
         subject = subject_of(run)
         seconds = round(step.seconds or 0, 3)
         record(subject, f"step {step.name} {step.state}", by=None, note=trouble, seconds=seconds, token=mine.token)
@@ -585,7 +587,7 @@ def next_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
 def attempt_undo(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: bool) -> tuple[str, list[str]]:
     """Bring an undo to its end. "" or why that failed, and then what to type by hand."""
     try:
-        context = context_for(mine, run, heart)
+        context = context_for(mine, run, heart, run.steps.all())
         heart.attend(step.pk, context.manifest, undoing=True)
         heart.measure_with(context.manifest, prober_file(run), at_once=True)
         definition = procedure_of(run).step(step.name)
@@ -871,7 +873,7 @@ def backup_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     """Take away what a failed backup made; its point is failed, and says why."""
     failed = run.steps.filter(state=StepState.FAILED).order_by("-number").first()
     trouble = f"{failed.title}: {failed.trouble}" if failed else ""
-    context = context_for(mine, run, heart)
+    context = context_for(mine, run, heart, run.steps.all())
     for step in run.steps.exclude(state=StepState.WAITING).order_by("-number"):
         if left := masked(run, undo(procedure_of(run).step(step.name), context, taken_over=True)):
             trouble += f" “{step.title}” could not be taken back: {left}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from incidents import actions as incidents
 from incidents.models import Incident
+from portal.views import ROLLBACKS_SHOWN
 from rollbacks import actions, runner
 from rollbacks.models import DecisionRule, Rollback, System
 from rollbacks.tools import probe
@@ -131,3 +133,17 @@ def test_what_is_over_is_not_on_it(client_for: ClientFor, rollback: Rollback, on
     Rollback.objects.filter(pk=rollback.pk).update(state=state)
     shown = seen(client_for(oncall))
     assert not shown["active"] + shown["waiting"] + shown["others_waiting"] + shown["held"]
+
+
+def test_of_many_rollbacks_under_way_the_newest_are_shown_and_all_are_counted(
+    client_for: ClientFor, matrix: None, checkout: Path, oncall: User
+) -> None:
+    for number in range(ROLLBACKS_SHOWN + 1):
+        text = manifest_text(checkout).replace('name = "agents"', f'name = "agents-{number}"')
+        rollback = asked(actions.add_system(by=None, text=text)[0], oncall)
+        Rollback.objects.filter(pk=rollback.pk).update(state="running")
+    page = client_for(oncall).get("/")
+    assert len(page.context["active"]) == ROLLBACKS_SHOWN
+    assert str(page.context["active"][0]) == str(rollback)
+    assert f"{ROLLBACKS_SHOWN + 1} rollbacks under way" in page.content.decode()
+    assert f'<a class="small" href="/systems/">All {ROLLBACKS_SHOWN + 1}</a>' in page.content.decode()

@@ -277,7 +277,8 @@ def test_its_tools_do_nothing_more_to_the_host(running: Rollback, checkout: Path
     """The middle of a step is no place where the database is asked; the fence on the host is."""
     slow = claimed(running)
     with Heartbeat(slow.run, slow.token) as heart:
-        context = runner.context_for(slow, run_of(running), heart)
+        run = run_of(running)
+        context = runner.context_for(slow, run, heart, run.steps.all())
     with runner.fenced(context):
         git.git(checkout, "tag", "mine")
         fence.hold(context.state_dir, slow.token + 1, "a successor")
