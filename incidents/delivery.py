@@ -7,7 +7,6 @@ outside any transaction: its Attempt is committed before, so that a crash leaves
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -37,6 +36,7 @@ class Claim:
     pks: tuple[int, ...]
     attempts: tuple[int, ...]
     letter: Letter
+    channels: tuple[int, ...]
     destination: str
     began: datetime
     is_late: bool = False
@@ -64,10 +64,10 @@ def deliver(most: int = 2000) -> int:
 def collect(under_way: dict[Future[None], Claim]) -> None:
     """Wait for the next that ends, and write down what ended. One past its time counts as failed, whatever it does."""
     done, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
-    for future in done:
-        claim = under_way.pop(future)
-        error = future.exception()
-        ended(claim, "" if error is None else said_by(error))
+    with transaction.atomic():
+        for future in done:
+            error = future.exception()
+            ended(under_way.pop(future), "" if error is None else said_by(error))
     late = timezone.now() - timedelta(seconds=settings.NOTIFY_SECONDS * 3)
     for future, claim in list(under_way.items()):
         if claim.began < late and not claim.is_late:
@@ -87,25 +87,24 @@ def due() -> QuerySet[Notification]:
     return Notification.objects.filter(state__in=WAITING, due_at__lte=timezone.now()).exclude(way=Way.BROWSER)
 
 
-def claims(under_way: dict[Future[None], Claim]) -> Iterator[Claim]:
+@transaction.atomic
+def claims(under_way: dict[Future[None], Claim]) -> list[Claim]:
     """As many as there are hands free, the oldest first; one address gets one message at a time."""
     busy = Counter(claim.destination for claim in under_way.values())
     busy_addresses = {claim.letter.address for claim in under_way.values()}
     free = AT_ONCE - len(under_way)
+    found: list[Claim] = []
     if not free:
-        return
+        return found
     waiting = due().exclude(address__in=busy_addresses).order_by("due_at", "pk").values_list("address", "way")
     for address, way in dict(waiting[:LOOK_AT]).items():
         to = destination(way, address)
-        if busy[to] < AT_ONE and (claim := claim_for(address)):
+        if len(found) < free and busy[to] < AT_ONE and (claim := claim_for(address)):
             busy[to] += 1
-            free -= 1
-            yield claim
-            if not free:
-                return
+            found.append(claim)
+    return found
 
 
-@transaction.atomic
 def claim_for(address: str) -> Claim | None:
     """Take the next that is due for an address: one by itself, or (more than three in two minutes) all of it as one."""
     now = timezone.now()
@@ -142,13 +141,14 @@ def taken(rows: list[Notification], now: datetime) -> Claim:
     """Claim them: from now on, only an end of this attempt or the end of its lease moves them."""
     pks = tuple(row.pk for row in rows)
     Notification.objects.filter(pk__in=pks).update(
-        state=DeliveryState.SENDING, claimed_at=now, tries=F("tries") + 1, bundle=rows[0].pk if len(rows) > 1 else None
+        state=DeliveryState.SENDING, claimed_at=now, tries=F("tries") + 1, bundle=None
     )
-    Notification.objects.filter(pk=rows[0].pk).update(bundle=None)
+    Notification.objects.filter(pk__in=pks[1:]).update(bundle=rows[0].pk)  # asks nothing when there are none
     attempts = tuple(Attempt.objects.create(notification=row, began_at=now).pk for row in rows)
     lead = rows[0]
     letter = Letter(lead.pk, lead.way, lead.address, *worded(rows))
-    return Claim(pks, attempts, letter, destination(lead.way, lead.address), now)
+    channels = tuple({row.channel_id for row in rows if row.channel_id})
+    return Claim(pks, attempts, letter, channels, destination(lead.way, lead.address), now)
 
 
 def worded(rows: list[Notification]) -> tuple[str, str]:
@@ -168,7 +168,6 @@ def worded(rows: list[Notification]) -> tuple[str, str]:
 # --- what became of it ----------------------------------------------------------------------------------------------
 
 
-@transaction.atomic
 def ended(claim: Claim, trouble: str, *, doubtful: bool = False) -> None:
     """A yes counts whenever it comes; a no only while the claim is still ours."""
     now = timezone.now()
@@ -177,8 +176,7 @@ def ended(claim: Claim, trouble: str, *, doubtful: bool = False) -> None:
     rows = Notification.objects.filter(pk__in=claim.pks)
     if not trouble:
         rows.filter(state__in=[DeliveryState.SENDING, *WAITING]).update(state=DeliveryState.SENT, sent_at=now)
-        channels = rows.exclude(channel=None).values("channel")
-        Channel.objects.filter(pk__in=channels).exclude(trouble="").update(trouble="", trouble_at=None)
+        Channel.objects.filter(pk__in=claim.channels).exclude(trouble="").update(trouble="", trouble_at=None)
         return
     for row in rows.filter(state=DeliveryState.SENDING, claimed_at=claim.began):
         give_up_or_wait(row, trouble, now, doubtful)
