@@ -529,6 +529,7 @@ def settle(pk: int, *, by: Person, note: str) -> Rollback:
         rollback=rollback,
         defaults={
             "outcome": RollbackLogEntry.Outcome.SETTLED,
+            "severity": rollback.severity,
             "trigger": rollback.reason,
             "rollback_seconds": seconds,
             "downtime_seconds": seen.get("down", seen.get("down_before")),

@@ -691,6 +691,7 @@ def write_log(rollback: Rollback, run: Run, outcome: str) -> RollbackLogEntry:
         rollback=rollback,
         defaults={
             "outcome": outcome,
+            "severity": rollback.severity,
             "trigger": rollback.reason,
             "rollback_seconds": before.rollback_seconds if before else run.measured["total"],
             "downtime_seconds": run.measured.get("down"),

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from incidents.models import Severity
 from rollbacks.models.rollback import Rollback
 from rollbacks.models.system import System
 
@@ -29,6 +30,7 @@ class RollbackLogEntry(models.Model):
     rollback = models.OneToOneField(Rollback, models.PROTECT, related_name="log_entry")
     at = models.DateTimeField(default=timezone.now, db_index=True)
     outcome = models.CharField(max_length=10, choices=Outcome)
+    severity = models.CharField(max_length=10, choices=Severity, help_text="the rollback's, so that it is found by it")
     trigger = models.TextField()
     rollback_seconds = models.FloatField(help_text="from the start of the run to its last verified step")
     downtime_seconds = models.FloatField(null=True, help_text="without a healthy answer during the run, measured")
@@ -38,7 +40,7 @@ class RollbackLogEntry(models.Model):
 
     class Meta:
         ordering = ["-at", "-pk"]
-        indexes = [models.Index(fields=["outcome", "-at"])]
+        indexes = [models.Index(fields=["outcome", "-at"]), models.Index(fields=["severity", "-at"])]
         verbose_name_plural = "rollback log entries"
 
     def __str__(self) -> str:

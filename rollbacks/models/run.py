@@ -22,7 +22,6 @@ class Run(models.Model):
     made_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True, help_text="nothing is left for a worker to do")
-    idle_until = models.DateTimeField(null=True, help_text="no worker is wanted before this instant")
 
     token = models.PositiveBigIntegerField(default=0, help_text="fencing token of the last claim")
     holder = models.CharField(max_length=120, blank=True, help_text="identity of the process that holds the lease")

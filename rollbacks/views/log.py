@@ -54,8 +54,8 @@ class Wanted:
     def __init__(self, form: LogFilter) -> None:
         said = form.cleaned_data if form.is_valid() else {}
         self.words = said.get("q", "")
-        self.of_rollback = {name: said[name] for name in ("system", "severity") if said.get(name)}
-        self.of_entry = {"outcome": said["outcome"]} if said.get("outcome") else {}
+        self.of_rollback = {"system": said["system"]} if said.get("system") else {}
+        self.of_entry = {name: said[name] for name in ("severity", "outcome") if said.get(name)}
         if said.get("until"):
             self.of_entry["at__lt"] = datetime.combine(said["until"] + timedelta(days=1), time(), UTC)
 

@@ -334,6 +334,7 @@ class Filling:
                     "rollback_id": row["id"],
                     "at": row["requested_at"] + timedelta(minutes=6),
                     "outcome": "succeeded" if row["state"] == "completed" else "reverted",
+                    "severity": row["severity"],
                     "trigger": row["reason"],
                     "rollback_seconds": 42.0,
                     "downtime_seconds": 0.4,

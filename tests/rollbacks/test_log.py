@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consu
 
 def entry(rollback: Rollback, **changes: object) -> RollbackLogEntry:
     words = {"outcome": "succeeded", "trigger": rollback.reason, "rollback_seconds": 42.0, "at": timezone.now()}
-    return RollbackLogEntry.objects.create(rollback=rollback, **{**words, **changes})
+    return RollbackLogEntry.objects.create(rollback=rollback, severity=rollback.severity, **{**words, **changes})
 
 
 @pytest.fixture
