@@ -525,16 +525,12 @@ def settle(pk: int, *, by: Person, note: str) -> Rollback:
     advance(rollback, "settle", by=by, note=note)
     seconds = (timezone.now() - rollback.started_at).total_seconds() if rollback.started_at else 0.0
     seen = rollback.run.measured
-    RollbackLogEntry.objects.update_or_create(
-        rollback=rollback,
-        defaults={
-            "outcome": RollbackLogEntry.Outcome.SETTLED,
-            "severity": rollback.severity,
-            "trigger": rollback.reason,
-            "rollback_seconds": seconds,
-            "downtime_seconds": seen.get("down", seen.get("down_before")),
-            "outage_seconds": seen.get("outage"),
-        },
+    RollbackLogEntry.write(
+        rollback,
+        outcome=RollbackLogEntry.Outcome.SETTLED,
+        rollback_seconds=seconds,
+        downtime_seconds=seen.get("down", seen.get("down_before")),
+        outage_seconds=seen.get("outage"),
     )
     tell(rollback, f"{called(by)} finished {rollback} by hand: {note}")
     follow_up(rollback)

@@ -687,18 +687,13 @@ def keep_measured(run: Run, measured: dict[str, float]) -> None:
 def write_log(rollback: Rollback, run: Run, outcome: str) -> RollbackLogEntry:
     """One that is undone out of its watch keeps the time that it took: the watch is not a part of it."""
     before = RollbackLogEntry.objects.filter(rollback=rollback).first()
-    entry, _ = RollbackLogEntry.objects.update_or_create(
-        rollback=rollback,
-        defaults={
-            "outcome": outcome,
-            "severity": rollback.severity,
-            "trigger": rollback.reason,
-            "rollback_seconds": before.rollback_seconds if before else run.measured["total"],
-            "downtime_seconds": run.measured.get("down"),
-            "outage_seconds": run.measured.get("outage"),
-        },
+    return RollbackLogEntry.write(
+        rollback,
+        outcome=outcome,
+        rollback_seconds=before.rollback_seconds if before else run.measured["total"],
+        downtime_seconds=run.measured.get("down"),
+        outage_seconds=run.measured.get("outage"),
     )
-    return entry
 
 
 def mark_left_behind(rollback: Rollback) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
@@ -28,9 +30,11 @@ class RollbackLogEntry(models.Model):
         SETTLED = "settled", "Settled by hand"
 
     rollback = models.OneToOneField(Rollback, models.PROTECT, related_name="log_entry")
+    # The rollback's own, here too: the log is found by them, and has grown long when somebody looks for something.
+    system = models.ForeignKey(System, models.PROTECT, related_name="+", db_index=False)
+    severity = models.CharField(max_length=10, choices=Severity)
     at = models.DateTimeField(default=timezone.now, db_index=True)
     outcome = models.CharField(max_length=10, choices=Outcome)
-    severity = models.CharField(max_length=10, choices=Severity, help_text="the rollback's, so that it is found by it")
     trigger = models.TextField()
     rollback_seconds = models.FloatField(help_text="from the start of the run to its last verified step")
     downtime_seconds = models.FloatField(null=True, help_text="without a healthy answer during the run, measured")
@@ -40,7 +44,7 @@ class RollbackLogEntry(models.Model):
 
     class Meta:
         ordering = ["-at", "-pk"]
-        indexes = [models.Index(fields=["outcome", "-at"]), models.Index(fields=["severity", "-at"])]
+        indexes = [models.Index(fields=[each, "-at"]) for each in ("outcome", "system", "severity")]
         verbose_name_plural = "rollback log entries"
 
     def __str__(self) -> str:
@@ -49,6 +53,12 @@ class RollbackLogEntry(models.Model):
     @property
     def title(self) -> str:
         return TITLES[self.rollback.procedure]
+
+    @classmethod
+    def write(cls, rollback: Rollback, **measured: Any) -> RollbackLogEntry:
+        """The one entry of a rollback: written anew when it is undone out of its watch."""
+        own = {"system": rollback.system, "severity": rollback.severity, "trigger": rollback.reason}
+        return cls.objects.update_or_create(rollback=rollback, defaults={**own, **measured})[0]
 
 
 class ImportedLogEntry(models.Model):

@@ -7,7 +7,7 @@ from itertools import islice
 from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,11 +18,10 @@ from portal.ledger.paging import ByKeys
 from rollbacks import actions
 from rollbacks.forms import ExplainForm, LogFilter
 from rollbacks.log_format import FORMATS
-from rollbacks.models import ImportedLogEntry, Rollback, RollbackLogEntry
+from rollbacks.models import ImportedLogEntry, RollbackLogEntry
 
 PER_PAGE = 25
 SEARCHED = 5_000  # entries: a word inside a text is found only by reading the text
-MANY = 5_000  # entries: so many are found faster by going through the log
 PIECE = 200  # entries that an export writes at a time
 
 
@@ -32,7 +31,7 @@ def log(request: HttpRequest) -> HttpResponseBase:
     wanted = Wanted(form)
     if (format := request.GET.get("format", "")) in FORMATS:
         kind, write = FORMATS[format]
-        return StreamingHttpResponse(by_turns(write(in_pieces(wanted.joined.filter(wanted.match)))), content_type=kind)
+        return StreamingHttpResponse(by_turns(write(in_pieces(wanted.entries.filter(wanted.match)))), content_type=kind)
     page = LogPages(wanted).get_page(request.GET.get("page"))
     words = request.GET.copy()
     words.pop("page", None)
@@ -45,55 +44,34 @@ def log(request: HttpRequest) -> HttpResponseBase:
 
 
 class Wanted:
-    """The entries that a filter asks for. One that is not understood asks for all, and says so beside the field.
-
-    They are asked for in two ways: `joined` begins with the rollbacks, and is fast where few are found; `listed` goes
-    through the log by its time, and is fast for the newest of many.
-    """
+    """The entries that a filter asks for. One that is not understood asks for all, and says so beside the field."""
 
     def __init__(self, form: LogFilter) -> None:
         said = form.cleaned_data if form.is_valid() else {}
         self.words = said.get("q", "")
-        self.of_rollback = {"system": said["system"]} if said.get("system") else {}
-        self.of_entry = {name: said[name] for name in ("severity", "outcome") if said.get(name)}
+        self.entries = RollbackLogEntry.objects.filter(
+            **{name: said[name] for name in ("system", "severity", "outcome") if said.get(name)}
+        )
         if said.get("until"):
-            self.of_entry["at__lt"] = datetime.combine(said["until"] + timedelta(days=1), time(), UTC)
-
-    @property
-    def joined(self) -> QuerySet[RollbackLogEntry]:
-        of_rollback = {f"rollback__{name}": value for name, value in self.of_rollback.items()}
-        return RollbackLogEntry.objects.filter(**self.of_entry, **of_rollback)
-
-    @cached_property
-    def up_to_many(self) -> int:
-        return self.joined.order_by()[: MANY + 1].count()
-
-    @cached_property
-    def listed(self) -> QuerySet[RollbackLogEntry]:
-        if not self.of_rollback or self.up_to_many <= MANY:
-            return self.joined
-        of_rollback = Rollback.objects.filter(pk=OuterRef("rollback"), **self.of_rollback)
-        return RollbackLogEntry.objects.filter(Exists(of_rollback), **self.of_entry)
+            day_after = datetime.combine(said["until"] + timedelta(days=1), time(), UTC)
+            self.entries = self.entries.filter(at__lt=day_after)
 
     @property
     def match(self) -> Q:
         match = Q()
         if self.words:
-            for part in ("trigger", "root_cause", "prevention", "rollback__system__name", "rollback__target"):
+            for part in ("trigger", "root_cause", "prevention", "system__name", "rollback__target"):
                 match |= Q(**{f"{part}__icontains": self.words})
         return match
 
     @cached_property
     def searched_since(self) -> datetime | None:
         """Older entries are not read for the words, so that it takes no longer as the years go by. None: all are."""
-        if not self.words or (self.of_rollback and self.up_to_many <= MANY):
-            return None
-        entries = RollbackLogEntry.objects.filter(**self.of_entry)
-        return entries.values_list("at", flat=True)[SEARCHED : SEARCHED + 1].first()
+        return self.entries.values_list("at", flat=True)[SEARCHED : SEARCHED + 1].first() if self.words else None
 
     @property
     def found(self) -> QuerySet[RollbackLogEntry]:
-        entries = self.listed.filter(self.match)
+        entries = self.entries.filter(self.match)
         return entries.filter(at__gt=self.searched_since) if self.searched_since else entries
 
 
@@ -101,13 +79,6 @@ class LogPages(ByKeys):
     def __init__(self, wanted: Wanted) -> None:
         keys = wanted.found.values_list("pk", flat=True)
         super().__init__(lines(RollbackLogEntry.objects.all()), PER_PAGE, keys=list(keys) if wanted.words else keys)
-        self.wanted = wanted
-
-    @cached_property
-    def count(self) -> int:
-        if self.wanted.words:
-            return len(self.object_list)
-        return self.wanted.up_to_many if self.wanted.up_to_many <= MANY else self.wanted.joined.count()
 
 
 def lines(entries: QuerySet[RollbackLogEntry]) -> QuerySet[RollbackLogEntry]:

@@ -332,9 +332,10 @@ class Filling:
                 cause = self.chance.randrange(len(CAUSES))
                 yield {
                     "rollback_id": row["id"],
+                    "system_id": row["system_id"],
+                    "severity": row["severity"],
                     "at": row["requested_at"] + timedelta(minutes=6),
                     "outcome": "succeeded" if row["state"] == "completed" else "reverted",
-                    "severity": row["severity"],
                     "trigger": row["reason"],
                     "rollback_seconds": 42.0,
                     "downtime_seconds": 0.4,

@@ -43,7 +43,7 @@ def entry(rollback: Rollback, **changes: object) -> RollbackLogEntry:
         "root_cause": "Manual edit error",
         "prevention": "Add JSON validation to CI/CD",
     }
-    return RollbackLogEntry.objects.create(rollback=rollback, severity=rollback.severity, **{**words, **changes})
+    return RollbackLogEntry.write(rollback, **{**words, **changes})
 
 
 @pytest.fixture

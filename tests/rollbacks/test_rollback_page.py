@@ -41,9 +41,7 @@ def test_the_expected_outage_is_that_of_rollbacks_that_succeeded(
 ) -> None:
     for outcome, seconds in (("succeeded", 0.36), ("reverted", 0.0), ("reverted", 0.0)):
         before = asked(system, oncall)
-        RollbackLogEntry.objects.create(
-            rollback=before, outcome=outcome, trigger="x", rollback_seconds=9, outage_seconds=seconds
-        )
+        RollbackLogEntry.write(before, outcome=outcome, trigger="x", rollback_seconds=9, outage_seconds=seconds)
         actions.cancel(before.pk, by=oncall)
     rollback = asked(system, oncall)
     runner.carry(rollback.run.pk)

@@ -62,8 +62,8 @@ def test_the_same_entry_is_taken_once(give: Give, file: Path, tech_lead: User) -
 
 
 def test_what_the_portal_writes_it_reads(system: System, oncall: User) -> None:
-    written = RollbackLogEntry.objects.create(
-        rollback=asked(system, oncall), outcome="succeeded", trigger="500\nsince 2", rollback_seconds=300.0
+    written = RollbackLogEntry.write(
+        asked(system, oncall), outcome="succeeded", trigger="500\nsince 2", rollback_seconds=300.0
     )
     (read,) = read_markdown(markdown([written]))
     assert (read.title, read.trigger, read.rollback_time) == ("Code Rollback", "500 since 2", "5 minutes")

@@ -32,8 +32,8 @@ MARKDOWN = """\
 @pytest.fixture
 def entry(system: System, oncall: User) -> RollbackLogEntry:
     rollback = asked(system, oncall, reason="Planner answers 500 since 1.3.0")
-    return RollbackLogEntry.objects.create(
-        rollback=rollback,
+    return RollbackLogEntry.write(
+        rollback,
         at=datetime(2025, 10, 28, 14, 30, tzinfo=UTC),
         outcome="succeeded",
         trigger=rollback.reason,
