@@ -14,7 +14,7 @@ from portal.ledger.moves import MoveRefused
 from rollbacks import actions, checklist, people, watching
 from rollbacks.forms import NoteForm, RollbackForm
 from rollbacks.models import ACTIVE, NoMatrix, RestorePoint, Rollback, RollbackState, System
-from rollbacks.models.matrix import PROCEDURES
+from rollbacks.models.matrix import PROCEDURES, decide
 
 PIECES_SHOWN = 50  # the newest pieces of it that are read
 OUTPUT_SHOWN = 20_000  # characters of a step's output on the page; the whole is one click away
@@ -59,12 +59,13 @@ def matrix_context(request: HttpRequest, form: RollbackForm) -> dict[str, object
     if any(chosen[key] not in known[key] for key in known):
         return {"rules": [], "decision": None}
     try:
-        decision = actions.answer(**chosen)
+        rules = actions.matrix()
+        decision = decide(rules, **chosen)
     except NoMatrix as error:
         return {"rules": [], "decision": None, "no_matrix": str(error)}
     probe = Rollback(rule=decision.rule, requested_by=request.user)
     return {
-        "rules": actions.matrix(),
+        "rules": rules,
         "decision": decision,
         "recommended": dict(PROCEDURES).get(decision.recommended, ""),
         "approvers": people.approvers(probe),
