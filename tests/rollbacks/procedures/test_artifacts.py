@@ -227,10 +227,12 @@ def test_what_cannot_be_renamed_into_place_is_refused_before_anything_is_touched
 ) -> None:
     point = back_up(context, agents, FIRST)
     shutil.rmtree(checkout / "artifacts")
-    (checkout / "artifacts").symlink_to("/proc")
     before = picture(checkout)
+    (checkout / "artifacts").symlink_to("/proc")
     with pytest.raises(CannotPlan, match=r"artifacts is another file system \(/proc\), and nothing can be renamed"):
         PROCEDURE.plan(agents, Request(FIRST, point))
+    assert (checkout / "artifacts").readlink() == Path("/proc")
+    (checkout / "artifacts").unlink()  # what it leads to is the machine's, and changes by itself
     assert picture(checkout) == before
     with pytest.raises(CannotPlan, match="/dev/shm/agents is another file system"):
         artifacts.leads_to(replace(agents, root=Path("/")), "dev/shm/agents")
