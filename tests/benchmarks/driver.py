@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -232,6 +233,45 @@ def counted() -> dict[str, int]:
     return {"alerts": len(counts), "messages": sum(counts)}
 
 
+def put_messages(name: str, count: int, seconds: float) -> None:
+    """Evenly over so many seconds, each in a transaction of its own, to `<name>-<number>@example.org`."""
+    from django.db import transaction  # noqa: PLC0415
+
+    from incidents import notify  # noqa: PLC0415
+    from incidents.models import Event  # noqa: PLC0415
+
+    began = time.monotonic()
+    for number in range(count):
+        time.sleep(max(0.0, began + number * seconds / count - time.monotonic()))
+        with transaction.atomic():
+            notify.put(
+                Event.MOVED,
+                key=f"{name} {number}",
+                to=[],
+                emails=[f"{name}-{number}@example.org"],
+                subject="Incident 7 is mitigated",
+                text="The planner answers again.",
+                url="/incidents/7/",
+            )
+
+
+def outbox(name: str) -> dict[str, Any]:
+    """What became of them, when all are sent: seconds of each, states, and the addresses of those cut short."""
+    from incidents.models import Notification  # noqa: PLC0415
+    from incidents.models.notification import WAITING, Attempt, DeliveryState  # noqa: PLC0415
+
+    mine = Notification.objects.filter(address__startswith=f"{name}-")
+    deadline = time.monotonic() + PATIENCE
+    while mine.filter(state__in=[*WAITING, DeliveryState.SENDING]).exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    cut = mine.filter(attempts__outcome=Attempt.Outcome.INTERRUPTED)
+    return {
+        "took": [each.took for each in mine.select_related("message") if each.took is not None],
+        "states": dict(Counter(mine.values_list("state", flat=True))),
+        "interrupted": sorted(set(cut.values_list("address", flat=True))),
+    }
+
+
 def await_state(pk: int, state: str) -> Any:
     from rollbacks.models import Rollback  # noqa: PLC0415
 
@@ -245,6 +285,7 @@ def await_state(pk: int, state: str) -> Any:
 
 KNOWN: list[Callable[..., Any]] = [
     prepare, fill, add, backup, request, approve, vote, work, states, carried, complete, add_source, counted,
+    put_messages, outbox,
 ]  # fmt: skip
 
 

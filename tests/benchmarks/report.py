@@ -22,6 +22,7 @@ SECTIONS = [
     "Fifty at the same time",
     "The pages",
     "The arrivals",
+    "The messages",
     "The takeover",
     "The backup",
     "The large repository",

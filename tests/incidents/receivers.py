@@ -31,8 +31,7 @@ class Mailbox:
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         return "250 OK"
 
-    @property
-    def to(self) -> list[str]:
+    def to(self) -> list[str]:  # no property: aiosmtpd would ask for it at every connection, the longer the more mails
         return sorted(mail["To"] for mail in self.mails)
 
 

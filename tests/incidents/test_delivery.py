@@ -83,7 +83,7 @@ def test_a_declared_incident_reaches_who_is_on_call_and_not_who_declared_it(
     incident = actions.declare(by=oncall, title="<b>500</b>", severity="high", scope="multiple")
     assert mailbox.mails == [], "nothing is sent inside the move"
     delivery.deliver()
-    assert mailbox.to == ["oncall2@example.org", "techlead@example.org"]
+    assert mailbox.to() == ["oncall2@example.org", "techlead@example.org"]
     assert f"http://127.0.0.1:8000/incidents/{incident.pk}/" in mailbox.mails[0].get_content()
     assert states() == ["sent", "sent"]
     assert [each.took is not None for each in mails()] == [True, True]
@@ -127,7 +127,7 @@ def test_a_server_that_is_down_for_ten_minutes_gets_everything_afterwards(
     with mail_server(port) as box:
         clock.shift(600)
         delivery.deliver()
-        assert box.to == ["oncall@example.org"]
+        assert box.to() == ["oncall@example.org"]
     assert states() == ["sent"]
     assert list(Attempt.objects.values_list("outcome", flat=True)) == ["failed"] * 4 + ["sent"]
     assert auditor.backlogs() == []
@@ -315,7 +315,7 @@ def test_until_a_channel_is_proven_mail_goes_to_the_account(mailbox: Mailbox, on
     Channel.objects.filter(pk=made.pk).update(verified_at=timezone.now())
     say(User.objects.get(pk=oncall.pk))
     delivery.deliver()
-    assert mailbox.to == ["new@example.org", "oncall@example.org"]
+    assert mailbox.to() == ["new@example.org", "oncall@example.org"]
 
 
 @pytest.mark.real_broker
@@ -369,7 +369,7 @@ def test_a_status_update_does_not_keep_the_first_call_from_who_is_on_call(
     incident = actions.declare(by=manager, title="500", severity="high", scope="multiple")
     actions.update(incident.pk, by=manager, text="We look for somebody.")
     delivery.deliver()
-    assert mailbox.to == ["oncall@example.org"]
+    assert mailbox.to() == ["oncall@example.org"]
 
 
 def test_a_reopened_incident_calls_who_is_on_call(
@@ -380,4 +380,4 @@ def test_a_reopened_incident_calls_who_is_on_call(
     mailbox.mails.clear()
     actions.reopen(incident.pk, by=oncall, note="It is back")
     delivery.deliver()
-    assert mailbox.to == ["oncall2@example.org"]
+    assert mailbox.to() == ["oncall2@example.org"]
