@@ -297,7 +297,7 @@ def answer_review(pk: int, *, by: Person, note: str) -> Review:
     review.save()
     record(review, "answer", by=by, note=review.note)
     if review.incident is not None:
-        text = f"{called(by)} reviewed {review.subject}. {review.note}"
+        text = f"Reviewed {review.subject}. {review.note}"
         tell(review.incident, by, TimelineEntry.Kind.NOTE, text, review.url)
     return review
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from incidents import notify
-from incidents.escalation import Wait, climb, is_due
+from incidents.escalation import Level, Wait, climb, is_due, next_level
 from incidents.models import Event
 from incidents.models.notification import TELLS
 from portal.ledger.roles import Role, holders
@@ -83,6 +83,14 @@ def escalate() -> None:
             rollback = Rollback.objects.locked(pk)
             if rollback.state == RollbackState.AWAITING_APPROVAL:
                 climb(of_rollback(rollback))
+
+
+def next_asked(rollback: Rollback) -> Level | None:
+    """Who hears of it next when nobody decides, and when; None when it would have expired by then."""
+    if rollback.state != RollbackState.AWAITING_APPROVAL or rollback.expires_at is None:
+        return None
+    level = next_level(of_rollback(rollback))
+    return level if level.at < rollback.expires_at else None
 
 
 def of_rollback(rollback: Rollback) -> Wait:

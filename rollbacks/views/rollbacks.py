@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from incidents.models import Scope, Severity
 from portal.ledger.models import rows_of
 from portal.ledger.moves import MoveRefused
-from rollbacks import actions, checklist, people, watching
+from rollbacks import actions, checklist, notices, people, watching
 from rollbacks.forms import NoteForm, RollbackForm
 from rollbacks.models import ACTIVE, NoMatrix, RestorePoint, Rollback, RollbackState, System
 from rollbacks.models.matrix import PROCEDURES, decide
@@ -101,6 +101,7 @@ def rollback(request: HttpRequest, pk: int) -> HttpResponse:
             "entry": getattr(rollback, "log_entry", None),
             "buttons": people.buttons(rollback, request.user),  # type: ignore[arg-type]
             "approvers": people.approvers(rollback) if waiting else [],
+            "next_asked": notices.next_asked(rollback),
             "why_not_explain": actions.MAY_REQUEST.why_not(None, request.user),  # type: ignore[arg-type]
             "history": rows_of(rollback).exclude(move__startswith="step ").order_by("number"),
         },

@@ -31,7 +31,7 @@ def test_it_works(
     assert [row.move for row in rows_of(review)] == ["answer", "open"]
     last = incident.timeline.order_by("pk").last()
     assert last is not None
-    assert last.text == "Henrik Lindqvist reviewed Rollback 7 of agents. It was right"
+    assert last.text == "Reviewed Rollback 7 of agents. It was right"
 
 
 def test_without_an_incident(client_for: ClientFor, review_of: ReviewOf, oncall: User, tech_lead: User) -> None:

@@ -307,3 +307,18 @@ def test_the_page_says_who_is_next_and_when(
     assert "it goes to Tech Lead (Henrik Lindqvist)." in page
     assert "Next is Project Manager (Priya Raman), due" in page
     assert "in 15 min" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_page_of_a_rollback_says_who_is_asked_next(
+    planned: Rollback, contacts: list[EmergencyContact], client_for: Callable[[User], Client], tech_lead: User
+) -> None:
+    client = client_for(tech_lead)
+    page = client.get(planned.get_absolute_url()).content.decode()
+    rung = page.partition("When nobody decides, ")[2].partition(" hears of it")[0]
+    assert planned.expires_at is not None
+    with time_machine.travel(planned.expires_at - timedelta(minutes=40), tick=False):
+        tasks.escalate()
+        assert told()[-1] in rung, "it was said before"
+    rollbacks.approve(planned.pk, by=tech_lead)
+    assert "When nobody decides, " not in client.get(planned.get_absolute_url()).content.decode()
