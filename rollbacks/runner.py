@@ -411,7 +411,7 @@ def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
         step.save(update_fields=["state", "token", "trouble", "started_at", "ended_at"])
         if taken_over:
             record(subject_of(run), f"step {step.name} taken over", by=None, token=mine.token, worker=row.worker)
-    if taken_over and (trouble := endless(run, step)):
+    if taken_over and (trouble := endless(run, f"step {step.name} taken over")):
         return step_ended(mine, run, step, trouble)
     words = f"taken over by {row.worker} (token {mine.token})" if taken_over else ""
     trouble = attempt(mine, run, step, heart, words, steps)
@@ -420,12 +420,12 @@ def next_step(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     return step_ended(mine, run, step, trouble)
 
 
-def endless(run: Run, step: Step) -> str:
-    """ "" or why the step is not tried again: each worker that took it died in it (of its memory, for one). The ledger
-    has counted them; a person who resumes the rollback begins anew."""
+def endless(run: Run, taken_over: str) -> str:
+    """ "" or why a step, or its undo, is not tried again: each worker that took it died in it (of its memory, for one).
+    The ledger has counted them; a person who resumes the rollback begins anew."""
     rows = rows_of(subject_of(run))
-    begun = rows.filter(move__in=["start", "resume"]).values_list("number", flat=True).first() or 0
-    times = rows.filter(move=f"step {step.name} taken over", number__gt=begun).count()
+    begun = rows.filter(move__in=["start", "resume", "revert"]).values_list("number", flat=True).first() or 0
+    times = rows.filter(move=taken_over, number__gt=begun).count()
     if times <= MOST_TAKEOVERS:
         return ""
     return (
@@ -563,12 +563,17 @@ def next_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
         step = begun.order_by("-number").first()
         if step is None:
             return False
-        taken_over = step.state in (StepState.RUNNING, StepState.UNDOING)
+        half_undone = step.state == StepState.UNDOING
+        taken_over = half_undone or step.state == StepState.RUNNING
+        again = f"step {step.name} undo taken over"
+        if half_undone:
+            record(subject_of(run), again, by=None, token=mine.token, worker=row.worker)
         step.state, step.token = StepState.UNDOING, mine.token
         step.save()
         row.ended_at = None  # after its watch had begun: there is work again
         row.save(update_fields=["ended_at"])
-    trouble, by_hand = attempt_undo(mine, run, step, heart, taken_over)
+    given_up = endless(run, again) if half_undone else ""
+    trouble, by_hand = attempt_undo(mine, run, step, heart, taken_over, given_up)
     if trouble and heart.lost.is_set():
         raise Lost
     measured = measured_so_far(run) if trouble else {}
@@ -584,14 +589,16 @@ def next_undo(mine: Claim, run: Run, heart: Heartbeat) -> bool:
     return True
 
 
-def attempt_undo(mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: bool) -> tuple[str, list[str]]:
-    """Bring an undo to its end. "" or why that failed, and then what to type by hand."""
+def attempt_undo(
+    mine: Claim, run: Run, step: Step, heart: Heartbeat, taken_over: bool, given_up: str
+) -> tuple[str, list[str]]:
+    """Bring an undo to its end. "" or why that failed (or was `given_up`), and then what to type by hand."""
     try:
         context = context_for(mine, run, heart, run.steps.all())
         heart.attend(step.pk, context.manifest, undoing=True)
         heart.measure_with(context.manifest, prober_file(run), at_once=True)
         definition = procedure_of(run).step(step.name)
-        trouble = masked(run, undo(definition, context, taken_over))
+        trouble = given_up or masked(run, undo(definition, context, taken_over))
         return trouble, definition.by_hand(context) if trouble else []
     except DatabaseFault:
         raise

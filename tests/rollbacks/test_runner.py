@@ -351,6 +351,28 @@ def test_what_ended_workers_before_a_person_looked_does_not_count(running: Rollb
     assert again(running).state == "monitoring", again(running).trouble
 
 
+def test_an_undo_that_ends_every_worker_is_left_to_a_person(watched: Rollback, dead: str, oncall: User) -> None:
+    actions.abort(watched.pk, by=oncall, note="It is worse")
+    with transaction.atomic():
+        for _ in range(runner.MOST_TAKEOVERS):
+            record(watched, "step health undo taken over", by=None)
+    old = claimed(watched)
+    Run.objects.filter(rollback=watched).update(holder=dead)
+    Step.objects.filter(run=old.run, name="record").update(state="undone")
+    Step.objects.filter(run=old.run, name="health").update(state="undoing", token=old.token)
+
+    runner.carry(old.run)
+
+    now = again(watched)
+    assert now.state == "held"
+    assert "6 workers died one after the other" in now.trouble
+    assert runner.due() == []
+
+    actions.revert(watched.pk, by=oncall, note="The host has more memory now")
+    runner.carry(old.run)
+    assert again(watched).state == "reverted", again(watched).trouble
+
+
 def test_an_undo_is_taken_over(watched: Rollback, checkout: Path, dead: str, oncall: User) -> None:
     actions.abort(watched.pk, by=oncall, note="It is worse")
     old = claimed(watched)
