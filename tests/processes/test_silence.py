@@ -129,7 +129,7 @@ def on_the_host(portal: Portal) -> dict[str, str]:
         "HEAD": layout.git(portal.root, "rev-parse", "HEAD"),
         "refs": layout.git(portal.root, "for-each-ref"),
         "status": layout.git(portal.root, "status", "--porcelain"),
-        "service": str(layout.supervisor(portal.sample).processes()),
+        "service": f"PID {portal.service().pid}",  # which becomes RUNNING by itself, a second after its start
     }
 
 
