@@ -64,15 +64,15 @@ def deliver(most: int = 2000) -> int:
 def collect(under_way: dict[Future[None], Claim]) -> None:
     """Wait for the next that ends, and write down what ended. One past its time counts as failed, whatever it does."""
     done, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
+    late = timezone.now() - timedelta(seconds=settings.NOTIFY_SECONDS * 3)
     with transaction.atomic():
         for future in done:
             error = future.exception()
             ended(under_way.pop(future), "" if error is None else said_by(error))
-    late = timezone.now() - timedelta(seconds=settings.NOTIFY_SECONDS * 3)
-    for future, claim in list(under_way.items()):
-        if claim.began < late and not claim.is_late:
-            ended(claim, "no answer in time: it may have arrived all the same", doubtful=True)
-            under_way[future] = replace(claim, is_late=True)  # a hand that is not free; its yes still counts
+        for future, claim in list(under_way.items()):
+            if claim.began < late and not claim.is_late:
+                ended(claim, "no answer in time: it may have arrived all the same", doubtful=True)
+                under_way[future] = replace(claim, is_late=True)  # a hand that is not free; its yes still counts
 
 
 def said_by(error: BaseException) -> str:
@@ -98,8 +98,10 @@ def claims(under_way: dict[Future[None], Claim]) -> list[Claim]:
         return found
     waiting = due().exclude(address__in=busy_addresses).order_by("due_at", "pk").values_list("address", "way")
     for address, way in dict(waiting[:LOOK_AT]).items():
+        if len(found) == free:
+            break
         to = destination(way, address)
-        if len(found) < free and busy[to] < AT_ONE and (claim := claim_for(address)):
+        if busy[to] < AT_ONE and (claim := claim_for(address)):
             busy[to] += 1
             found.append(claim)
     return found
